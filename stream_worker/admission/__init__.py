@@ -1,0 +1,1 @@
+"""How much is taken in hand, and for how long."""

@@ -1,0 +1,1 @@
+"""The bot file: which intents lead to which answers."""

@@ -1,0 +1,132 @@
+"""From a Kafka record to an event, or to the reason why not. Pure; never raises for bad input."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from stream_worker.contracts.event import EVENT_TYPES, Event
+from stream_worker.contracts.headers import JSON, InputHeaders, read_headers
+from stream_worker.outcome import DeadLetterReason
+from stream_worker.record import Record
+
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(type_) for name, type_ in EVENT_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRules:
+    """What the settings say of decoding."""
+
+    tenants: bool = False
+    max_text_chars: int = 16_384
+    wrong_key_allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A decoded event with its place in the topic. `conversation` is the key of every topic."""
+
+    record: Record
+    event: Event
+    conversation: str
+    event_id: str
+    source: str
+    headers: InputHeaders
+
+    @property
+    def offset(self) -> int:
+        return self.record.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A record that cannot become an event. `detail` names fields, never their content."""
+
+    record: Record
+    reason: DeadLetterReason
+    detail: str
+
+
+def decode(record: Record, rules: DecodeRules) -> Arrival | Undecodable:
+    """The event of `record`. The conversation is the record's key and must match the value."""
+    if record.key is None:
+        return Undecodable(record, DeadLetterReason.NO_KEY, "the record has no key: use the conversation as key")
+    if record.value is None:
+        return Undecodable(record, DeadLetterReason.NO_VALUE, "the record has no value")
+    try:
+        key = record.key.decode()
+        headers = read_headers(record.headers)
+    except UnicodeDecodeError:
+        return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "key or headers are not UTF-8")
+    if headers.content_type and headers.content_type.partition(";")[0].strip().lower() != JSON:
+        return Undecodable(
+            record, DeadLetterReason.UNSUPPORTED_CONTENT_TYPE, f"the content type must be {JSON}"
+        )
+    fields = _parse(record, record.value)
+    if isinstance(fields, Undecodable):
+        return fields
+    event = _validate(record, fields, headers)
+    if isinstance(event, Undecodable):
+        return event
+    if (text := getattr(event, "plain_text", None) or getattr(event, "text", None)) and len(
+        text
+    ) > rules.max_text_chars:
+        return Undecodable(
+            record, DeadLetterReason.TOO_LARGE, f"the text is longer than {rules.max_text_chars} characters"
+        )
+    return _place(record, event, key, headers, rules)
+
+
+def conversation_key(event: Event, tenants: bool) -> str:
+    """The key of every topic: `<tenant>/<conversation_id>`, or `<conversation_id>` without tenants."""
+    return f"{event.tenant}/{event.conversation_id}" if tenants else event.conversation_id
+
+
+def _parse(record: Record, value: bytes) -> dict[str, Any] | Undecodable:
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return Undecodable(record, DeadLetterReason.INVALID_ENCODING, "the value is not UTF-8")
+        return Undecodable(
+            record, DeadLetterReason.INVALID_JSON, "the value is not JSON (or nests too deep, or has a lone surrogate)"
+        )
+    if not isinstance(fields, dict):
+        return Undecodable(record, DeadLetterReason.INVALID_EVENT, "the value is not a JSON object")
+    return fields
+
+
+def _validate(record: Record, fields: dict[str, Any], headers: InputHeaders) -> Event | Undecodable:
+    name = fields.get("type") or headers.type.rpartition(".")[2] or "message"
+    adapter = _ADAPTERS.get(name) if isinstance(name, str) else None
+    if adapter is None:
+        known = ", ".join(EVENT_TYPES)
+        return Undecodable(record, DeadLetterReason.UNKNOWN_TYPE, f"the event's type must be one of {known}")
+    try:
+        event: Event = adapter.validate_python(fields | {"type": name})
+    except ValidationError as error:
+        return Undecodable(record, DeadLetterReason.INVALID_EVENT, _where(error))
+    return event
+
+
+def _where(error: ValidationError) -> str:
+    """The fields that are wrong and why, without their content."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'event'}: {item['msg']}" for item in found[:5])
+
+
+def _place(
+    record: Record, event: Event, key: str, headers: InputHeaders, rules: DecodeRules
+) -> Arrival | Undecodable:
+    if rules.tenants and not event.tenant:
+        return Undecodable(record, DeadLetterReason.NO_TENANT, "the event has no tenant, and `tenants` is on")
+    conversation = conversation_key(event, rules.tenants)
+    if conversation != key and not rules.wrong_key_allowed:
+        return Undecodable(
+            record, DeadLetterReason.WRONG_KEY, "the record's key is not the event's conversation"
+        )
+    event_id = headers.id or event.message_id or f"{record.topic}/{record.partition}/{record.offset}"
+    return Arrival(record, event, conversation, event_id, headers.source or event.source, headers)

@@ -1,0 +1,74 @@
+"""Our own records in the changelog: keys and the ledger's form. Not for other programs.
+
+A record of a newer format raises `Fatal` ("upgrade this worker"); it is never
+called corrupt. A release reads a new format before any release writes it.
+"""
+
+from dataclasses import dataclass
+
+import orjson
+
+from stream_worker.errors import Code, Fatal, PartitionRefused
+
+LEDGER_FORMAT = 1
+STATE_PREFIX = b"c/"
+LEDGER_PREFIX = b"l/"
+
+
+def state_key(conversation: str) -> bytes:
+    return STATE_PREFIX + conversation.encode()
+
+
+def ledger_key(partition: int) -> bytes:
+    return LEDGER_PREFIX + b"%d" % partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRecord:
+    """One partition's ledger as it stands in the changelog.
+
+    `starts` counts the takes that found a ledger without `released`;
+    `careful_to` and `suspect` belong to the search for an event that crashes workers.
+    """
+
+    format: int = LEDGER_FORMAT
+    topic_id: str
+    partition: int
+    partitions: int
+    term: int
+    next: int
+    open: tuple[int, ...]
+    released: bool = False
+    starts: int = 0
+    careful_to: int | None = None
+    suspect: int | None = None
+
+    def dump(self) -> bytes:
+        return orjson.dumps(self)
+
+
+def load_ledger(raw: bytes) -> LedgerRecord:
+    """Raises `Fatal` for a newer format, `PartitionRefused` for anything unreadable."""
+    try:
+        fields = orjson.loads(raw)
+        if fields["format"] > LEDGER_FORMAT:
+            raise Fatal(
+                Code.STATE_NEWER,
+                f"the ledger has format {fields['format']}, this worker reads up to {LEDGER_FORMAT}: upgrade this worker",
+            )
+        return LedgerRecord(
+            topic_id=str(fields["topic_id"]),
+            partition=int(fields["partition"]),
+            partitions=int(fields["partitions"]),
+            term=int(fields["term"]),
+            next=int(fields["next"]),
+            open=tuple(int(offset) for offset in fields["open"]),
+            released=bool(fields["released"]),
+            starts=int(fields["starts"]),
+            careful_to=fields["careful_to"],
+            suspect=fields["suspect"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise PartitionRefused(
+            Code.STATE_CORRUPT, f"the changelog's ledger record cannot be decoded ({type(error).__name__})"
+        ) from error

@@ -1,0 +1,1 @@
+"""What a conversation is: its state, its mailbox, its local store."""

@@ -1,0 +1,1 @@
+"""Brokers that come with the package: a real Kafka, and one in memory."""

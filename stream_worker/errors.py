@@ -1,0 +1,116 @@
+"""The tree of errors, named for the cure. Each is caught in one place.
+
+    StreamWorkerError
+    ├── Misconfigured        a person must change something; the process ends with exit code 2
+    ├── Missing              a broker, model or file is not there; exit code 3
+    ├── BadEvent             an attempt of the turn; after `max_attempts` a dead letter
+    ├── EngineUnavailable    nobody's attempt: hold the turn and back off
+    ├── TryAgain             the next transaction may succeed; the outbox is as it was
+    ├── ClientsBroken        drop every assignment, make new clients, join again
+    ├── PartitionRefused     this partition is not taken until a person has looked
+    ├── LocalStateStale      wipe the local copy of a partition and restore it
+    └── Fatal                end the process; the group takes over
+
+A message says what happened, where, and what to do; never the text of a chat message.
+Every message carries a stable code, `SW-K012`, whose page is in docs/errors.md.
+"""
+
+from enum import Enum
+
+from stream_worker.outcome import DeadLetterReason
+
+
+class Code(Enum):
+    """Stable error codes: the letter names the room, the text is the heading of its page."""
+
+    CONFIG_UNREADABLE = ("SW-C001", "The configuration file cannot be read")
+    CONFIG_UNKNOWN_KEY = ("SW-C002", "Unknown key in the configuration")
+    CONFIG_INVALID_VALUE = ("SW-C003", "Invalid value in the configuration")
+    CONFIG_UNKNOWN_VARIABLE = ("SW-C004", "Unknown STREAM_WORKER__ variable")
+    CONFIG_UNSET_VARIABLE = ("SW-C005", "The configuration refers to a variable or file that is not there")
+    CONFIG_RESERVED_CLIENT_SETTING = ("SW-C006", "A Kafka client setting that delivery relies on was overridden")
+    BOT_INVALID = ("SW-B001", "The bot file is invalid")
+    BOT_UNREADABLE = ("SW-B002", "The bot file cannot be read")
+    MODEL_NOT_FOUND = ("SW-M001", "The model is not on this machine")
+    MODEL_UNSUITABLE = ("SW-M002", "The model cannot be used as a chat model here")
+    HEADS_NOT_FOUND = ("SW-M003", "The trained understanding is not on this machine")
+    HEADS_UNSUITABLE = ("SW-M004", "The trained understanding does not fit the encoder or the bot")
+    EXAMPLES_INVALID = ("SW-M005", "The training examples are invalid")
+    PROMPT_TOO_LONG = ("SW-M006", "A prompt can never fit the model")
+    ENGINE_REQUEST_FAILED = ("SW-M007", "The engine could not run a request")
+    ENGINE_UNAVAILABLE = ("SW-M008", "The engine is away")
+    DEVICE_STALLED = ("SW-M009", "The device thread shows no sign of life")
+    BROKER_UNREACHABLE = ("SW-K001", "No broker answers")
+    TOPIC_MISSING = ("SW-K002", "A topic is missing")
+    TOPIC_MISMATCH = ("SW-K003", "A topic is not as the worker needs it")
+    NOT_AUTHORIZED = ("SW-K004", "The broker refuses access")
+    FENCED = ("SW-K005", "Another process uses the same transactional id")
+    CLIENTS_BROKEN = ("SW-K006", "A Kafka client failed and must be replaced")
+    TOO_MANY_ABORTS = ("SW-K007", "Too many transactions in a row were aborted")
+    TRANSACTION_ABORTED = ("SW-K008", "A transaction was aborted and will be sent again")
+    RECORD_REFUSED = ("SW-K009", "The broker refused a record")
+    ADOPT_GROUP = ("SW-K010", "The group has offsets but the changelog has no ledger")
+    LEDGER_FOREIGN = ("SW-K011", "The ledger belongs to another topic or partition count")
+    LEDGER_BEYOND_END = ("SW-K012", "The ledger lies beyond the end of the topic")
+    OFFSET_BELOW_START = ("SW-K013", "The group offset lies below the start of the topic")
+    CLIENTS_REPLACED_TOO_OFTEN = ("SW-K014", "Kafka clients had to be replaced too often")
+    BROKER_START_FAILED = ("SW-K015", "The embedded broker did not start")
+    STATE_NEWER = ("SW-S001", "State was written by a newer version")
+    STATE_CORRUPT = ("SW-S002", "State cannot be decoded")
+    STORE_FAILED = ("SW-S003", "The local state store failed")
+
+    @property
+    def id(self) -> str:
+        return self.value[0]
+
+    @property
+    def title(self) -> str:
+        return self.value[1]
+
+
+class StreamWorkerError(Exception):
+    """Every error of ours: a code and a sentence that says what to do."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(f"{code.id} {message}")
+        self.code = code
+
+
+class Misconfigured(StreamWorkerError):
+    """A setting, bot file or topic must be changed by a person."""
+
+
+class Missing(StreamWorkerError):
+    """Something the command needs is not there: a broker, a model, a file."""
+
+
+class BadEvent(StreamWorkerError):
+    """This event cannot be answered; trying again will not help beyond `max_attempts`."""
+
+    def __init__(self, code: Code, message: str, reason: DeadLetterReason) -> None:
+        super().__init__(code, message)
+        self.reason = reason
+
+
+class EngineUnavailable(StreamWorkerError):
+    """The engine is away or out of memory: hold the turn, back off, count no attempt."""
+
+
+class TryAgain(StreamWorkerError):
+    """The transaction was aborted; what the outbox holds is sent with the next one."""
+
+
+class ClientsBroken(StreamWorkerError):
+    """A client is beyond repair: drop all assignments and make new clients."""
+
+
+class PartitionRefused(StreamWorkerError):
+    """A partition whose offsets or ledger contradict each other; the message names the cure."""
+
+
+class LocalStateStale(StreamWorkerError):
+    """The local copy cannot be trusted: wipe it and restore from the changelog."""
+
+
+class Fatal(StreamWorkerError):
+    """The process must end; the group takes over."""

@@ -1,0 +1,77 @@
+"""What the worker sees of inference: the `Engine` and its contract.
+
+An engine takes orders from the worker thread and puts results into the inbox
+it was built with. Nothing here is blocking for the worker, except `close`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from stream_worker.orders import Order, Result
+
+Report = Callable[[Result], None]
+"""Puts one result into the worker's inbox. May be called from any thread."""
+
+
+class Takes(StrEnum):
+    IDS = "ids"
+    MESSAGES = "messages"
+
+
+class Forgetting(StrEnum):
+    """How far an engine can forget a conversation."""
+
+    EXACT = "exact"
+    UNREACHABLE = "unreachable"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine declares of itself."""
+
+    takes: Takes
+    deterministic: bool
+    forgetting: Forgetting
+    model: str
+    max_context_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """A snapshot; reading it never waits for the device."""
+
+    running: int
+    waiting: int
+    kv_tokens: int
+    kv_capacity_tokens: int
+    steps: int
+    beat: float
+    """Monotonic time of the device's last sign of life."""
+
+
+class Engine(Protocol):
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def submit(self, order: Order) -> None:
+        """Takes an order and returns at once. Called by the worker thread only.
+
+        After `Encode` exactly one `Encoded` or `Failed` follows. After `Generate`
+        come any number of `Token`, then exactly one `Generated`, `Ended` or
+        `Failed`; the texts of its tokens add up to the text of `Generated`.
+        After `Cancel` the generation ends within one step, with `Ended` unless
+        it had ended by itself; nothing of that ref follows. A cancel of
+        something unknown is ignored.
+        """
+        ...
+
+    def stats(self) -> EngineStats:
+        """Counts as of the last step. Never blocks."""
+        ...
+
+    def close(self, deadline_s: float) -> None:
+        """Stops taking orders and ends within `deadline_s` seconds; what still runs is dropped without a result."""
+        ...

@@ -1,0 +1,56 @@
+"""What the device thread sees: something that decodes a running batch step by step.
+
+Runs on the device thread only; no method waits for anything but the device.
+"""
+
+from typing import Protocol
+
+from stream_worker.inference.engine import Capabilities
+from stream_worker.orders import Encode, Forget, Generate, Result, TurnRef
+
+
+class Stepper(Protocol):
+    """The running batch. A request joins at the next step and leaves when it ends."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def kv_tokens(self) -> int: ...
+
+    @property
+    def kv_capacity_tokens(self) -> int: ...
+
+    def add(self, order: Generate) -> None:
+        """Queues a request. One that can never run is reported by the next `step` as `Failed`."""
+        ...
+
+    def cancel(self, ref: TurnRef) -> None:
+        """Ends a request; the next `step` reports `Ended`. Unknown refs are ignored."""
+        ...
+
+    def forget(self, order: Forget) -> None:
+        """Drops what a cache holds of a conversation."""
+        ...
+
+    def step(self) -> list[Result]:
+        """One step: admit what fits, decode one token for each running request, report."""
+        ...
+
+    def seconds_until_ready(self) -> float:
+        """0 while a step would do something now; else how long the device thread may wait."""
+        ...
+
+
+class Encoder(Protocol):
+    """Understands texts in micro-batches, on the device thread."""
+
+    def encode(self, orders: list[Encode]) -> list[Result]:
+        """One pass over a micro-batch: an `Encoded` or `Failed` for each order, in order."""
+        ...

@@ -1,0 +1,149 @@
+"""What threads send each other: orders to the device, results to the worker.
+
+Plain frozen data, one class per hop. Every one carries the `TurnRef` it is
+for; a result whose ref is not the running attempt of a live assignment is
+counted and dropped by the worker, in one place.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stream_worker.outcome import DeadLetterReason, FinishReason
+from stream_worker.tokens import Prompt, Sampling, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRef:
+    """Names one attempt of one turn under one term of its partition."""
+
+    partition: int
+    term: int
+    turn_id: str
+    attempt: int
+
+
+# Orders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encode:
+    """Understand this text. `heads` names the trained heads (the bot's) to apply."""
+
+    ref: TurnRef
+    text: str
+    heads: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """Generate a reply. `cache_scope` separates tenants, models and templates in any cache."""
+
+    ref: TurnRef
+    conversation: str
+    prompt: Prompt
+    sampling: Sampling
+    seed: int
+    cache_scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop this generation; exactly one `Ended` follows, unless it has ended already."""
+
+    ref: TurnRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Drop what any cache holds of this conversation. `at_once` for erasure, else first in line for eviction."""
+
+    conversation: str
+    at_once: bool
+
+
+# Results
+
+
+@dataclass(frozen=True, slots=True)
+class IntentScore:
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSpan:
+    """A slot found in the text; `start` and `end` are code points of the text as it was given."""
+
+    name: str
+    value: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """What the heads say of one text: every intent's score, best first."""
+
+    ref: TurnRef
+    intents: tuple[IntentScore, ...]
+    in_scope: bool
+    scope: float
+    slots: tuple[SlotSpan, ...]
+    batch_size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """Text that became readable since the last one; ids may be several (multi-byte characters)."""
+
+    ref: TurnRef
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """A generation that ended by itself. `ids` are all sampled ids, the end token included.
+
+    Seconds count from the engine's acceptance of the order.
+    """
+
+    ref: TurnRef
+    text: str
+    ids: tuple[int, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    queued_seconds: float
+    first_token_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A generation that was cancelled has stopped."""
+
+    ref: TurnRef
+
+
+class Fault(StrEnum):
+    """Whose fault a failed order is."""
+
+    EVENT = "event"
+    ENGINE = "engine"
+    FATAL = "fatal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An order that could not be carried out; `reason` is the dead letter's if attempts run out."""
+
+    ref: TurnRef
+    fault: Fault
+    reason: DeadLetterReason
+    message: str
+
+
+Order = Encode | Generate | Cancel | Forget
+Result = Encoded | Token | Generated | Ended | Failed

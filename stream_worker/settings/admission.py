@@ -1,0 +1,54 @@
+"""How much the worker takes in hand, and for how long."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stream_worker.settings.base import Section
+
+
+class AdmissionSettings(Section):
+    tenants: bool = False
+    """Whether events carry a tenant; then the key of every topic is `<tenant>/<conversation_id>`."""
+
+    max_text_chars: int = Field(default=16_384, ge=1, le=2_000_000)
+    """A message longer than this becomes a dead letter."""
+
+    max_running_turns: int = Field(default=64, ge=1, le=10_000)
+    """Turns that are understood or generated at the same time."""
+
+    max_waiting_events: int = Field(default=32, ge=1, le=10_000)
+    """Events of one conversation that may wait; what comes beyond is settled as `shed`."""
+
+    upper_mark_events: int = Field(default=2_000, ge=2, le=1_000_000)
+    """Above this many events in hand the worker takes slowly, and pauses where that lasts."""
+
+    lower_mark_events: int = Field(default=1_000, ge=1, le=1_000_000)
+    """At or below this many events in hand it takes at full speed again."""
+
+    upper_mark_bytes: int = Field(default=256 * 1024 * 1024, ge=1 << 20)
+    """Above this many bytes of events in hand the worker takes slowly, too."""
+
+    pause_after_ms: int = Field(default=3_000, ge=100, le=60_000)
+    """How long it takes slowly before it pauses its partitions."""
+
+    on_new_message: Literal["queue"] = "queue"
+    """What a message does that arrives while its conversation's turn runs."""
+
+    max_event_age_ms: int = Field(default=0, ge=0)
+    """Events older than this are settled as `expired` without device time; 0 is off."""
+
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    """How often a turn is tried before its events become dead letters."""
+
+    max_turn_ms: int = Field(default=120_000, ge=100, le=3_600_000)
+    """How long a turn may take from the engine's acceptance; then it is cancelled and counts as an attempt."""
+
+    retry_backoff_ms: int = Field(default=500, ge=0, le=60_000)
+    """Pause before a turn is tried again, and the first pause while the engine is away (it doubles up to 30 s)."""
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> "AdmissionSettings":
+        if self.lower_mark_events >= self.upper_mark_events:
+            raise ValueError("lower_mark_events must be below upper_mark_events")
+        return self

@@ -1,0 +1,60 @@
+"""How the worker talks to Kafka. The defaults held under kills, zombies and broker restarts."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stream_worker.settings.base import Section
+
+
+class KafkaSettings(Section):
+    bootstrap_servers: str = "localhost:9092"
+    """Brokers to start from, `host:port`, separated by commas."""
+
+    client: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """librdkafka settings for every client: TLS, SASL and the like. Those that delivery relies on are refused."""
+
+    consumer: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """librdkafka settings for the consumer alone."""
+
+    producer: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """librdkafka settings for the producers alone."""
+
+    group_protocol: Literal["classic"] = "classic"
+    """The consumer group protocol."""
+
+    start_at: Literal["earliest", "latest"] = "latest"
+    """Where a new group starts to read."""
+
+    on_wrong_key: Literal["dead_letter", "warn"] = "dead_letter"
+    """What happens to an event whose key is not its conversation; `warn` takes the value's conversation."""
+
+    commit_interval_ms: int = Field(default=100, ge=5, le=5_000)
+    """How often finished work is committed, in one transaction."""
+
+    call_timeout_ms: int = Field(default=1_000, ge=100, le=10_000)
+    """How long one blocking client call may take before it is resumed."""
+
+    session_timeout_ms: int = Field(default=6_000, ge=1_000, le=300_000)
+    """After this long without a heartbeat a worker loses its partitions."""
+
+    heartbeat_interval_ms: int = Field(default=600, ge=100, le=60_000)
+    """How often the worker tells the group that it lives."""
+
+    max_poll_interval_ms: int = Field(default=60_000, ge=5_000, le=3_600_000)
+    """After this long without a poll the worker leaves the group."""
+
+    transaction_timeout_ms: int = Field(default=10_000, ge=1_000, le=900_000)
+    """After this long the broker aborts a transaction that a dead worker left open."""
+
+    release_ms: int = Field(default=2_000, ge=0, le=60_000)
+    """How long a partition that is taken away may finish its running turns."""
+
+    max_aborts_in_a_row: int = Field(default=20, ge=1, le=1_000)
+    """After this many aborted transactions in a row the process ends."""
+
+    @model_validator(mode="after")
+    def _heartbeats_fit(self) -> "KafkaSettings":
+        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
+            raise ValueError("heartbeat_interval_ms must be at most a third of session_timeout_ms")
+        return self

@@ -1,0 +1,67 @@
+"""The whole tree."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stream_worker.settings.admission import AdmissionSettings
+from stream_worker.settings.base import Section
+from stream_worker.settings.conversation import ConversationSettings
+from stream_worker.settings.engine import EngineSettings
+from stream_worker.settings.kafka import KafkaSettings
+from stream_worker.settings.observability import ObservabilitySettings
+from stream_worker.settings.outputs import OutputSettings
+from stream_worker.settings.topics import TopicSettings
+from stream_worker.settings.understanding import UnderstandingSettings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+
+
+class BotBinding(Section):
+    file: Path
+    """The bot file."""
+
+    tenant: str = "*"
+    """The tenant it answers for; `*` is any."""
+
+    channel: str = "*"
+    """The channel it answers on; `*` is any."""
+
+
+class Settings(Section):
+    application_id: Name = "stream-worker"
+    """Names everything: the group, transactional ids, changelog and state folder."""
+
+    instance: Name | None = None
+    """This worker's stable name, such as the ordinal of its StatefulSet; unset it is random."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Where the model runs: `auto`, `cpu`, `cuda` or `cuda:N`."""
+
+    bots: tuple[BotBinding, ...] = Field(default=(), max_length=1_000)
+    """Which bot file answers whom; the first that fits."""
+
+    tick_ms: int = Field(default=5, ge=1, le=100)
+    """The longest wait of the worker while anything is in hand."""
+
+    drain_timeout_s: float = Field(default=20.0, ge=0, le=3_600)
+    """How long SIGTERM lets running turns finish."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    outputs: OutputSettings = OutputSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    conversation: ConversationSettings = ConversationSettings()
+    engine: EngineSettings = EngineSettings()
+    understanding: UnderstandingSettings = UnderstandingSettings()
+    observability: ObservabilitySettings = ObservabilitySettings()
+
+    @property
+    def changelog(self) -> str:
+        """The compacted topic that holds conversation state and ledgers."""
+        return f"{self.application_id}-changelog"
+
+    def output_topic(self, name: str) -> str:
+        """The prefixed name of an output topic."""
+        return self.outputs.prefix + name

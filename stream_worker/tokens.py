@@ -1,0 +1,63 @@
+"""Prompts, sampling and usage: the vocabulary between dialogue and engine."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a conversation as a chat template takes it."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptIds:
+    """A prompt in token ids, for engines that take `ids`.
+
+    `common` counts the leading ids that every conversation of the bot shares;
+    `known` counts those that this conversation's last turn ended with.
+    """
+
+    ids: tuple[int, ...]
+    common: int = 0
+    known: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptMessages:
+    """A prompt as messages, for engines that render their own template."""
+
+    messages: tuple[ChatMessage, ...]
+
+
+Prompt = PromptIds | PromptMessages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts of one generation; `cached` ids of the prompt were not computed again."""
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
