@@ -60,9 +60,7 @@ def decode(record: Record, rules: DecodeRules) -> Arrival | Undecodable:
     except UnicodeDecodeError:
         return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "key or headers are not UTF-8")
     if headers.content_type and headers.content_type.partition(";")[0].strip().lower() != JSON:
-        return Undecodable(
-            record, DeadLetterReason.UNSUPPORTED_CONTENT_TYPE, f"the content type must be {JSON}"
-        )
+        return Undecodable(record, DeadLetterReason.UNSUPPORTED_CONTENT_TYPE, f"the content type must be {JSON}")
     fields = _parse(record, record.value)
     if isinstance(fields, Undecodable):
         return fields
@@ -118,15 +116,11 @@ def _where(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'event'}: {item['msg']}" for item in found[:5])
 
 
-def _place(
-    record: Record, event: Event, key: str, headers: InputHeaders, rules: DecodeRules
-) -> Arrival | Undecodable:
+def _place(record: Record, event: Event, key: str, headers: InputHeaders, rules: DecodeRules) -> Arrival | Undecodable:
     if rules.tenants and not event.tenant:
         return Undecodable(record, DeadLetterReason.NO_TENANT, "the event has no tenant, and `tenants` is on")
     conversation = conversation_key(event, rules.tenants)
     if conversation != key and not rules.wrong_key_allowed:
-        return Undecodable(
-            record, DeadLetterReason.WRONG_KEY, "the record's key is not the event's conversation"
-        )
+        return Undecodable(record, DeadLetterReason.WRONG_KEY, "the record's key is not the event's conversation")
     event_id = headers.id or event.message_id or f"{record.topic}/{record.partition}/{record.offset}"
     return Arrival(record, event, conversation, event_id, headers.source or event.source, headers)

