@@ -8,7 +8,7 @@
     ├── TryAgain             the next transaction may succeed; the outbox is as it was
     ├── ClientsBroken        drop every assignment, make new clients, join again
     ├── PartitionRefused     this partition is not taken until a person has looked
-    ├── LocalStateStale      wipe the local copy of a partition and restore it
+    ├── StateUnreadable      the partition is refused; a conversation's state cannot be decoded
     └── Fatal                end the process; the group takes over
 
 A message says what happened, where, and what to do; never the text of a chat message.
@@ -74,6 +74,7 @@ class StreamWorkerError(Exception):
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(f"{code.id} {message}")
         self.code = code
+        self.detail = message
 
 
 class Misconfigured(StreamWorkerError):
@@ -105,11 +106,15 @@ class ClientsBroken(StreamWorkerError):
 
 
 class PartitionRefused(StreamWorkerError):
-    """A partition whose offsets or ledger contradict each other; the message names the cure."""
+    """A partition whose offsets, ledger or state cannot be trusted; the message names the cure."""
+
+    def __init__(self, code: Code, message: str, *, partition: int | None = None) -> None:
+        super().__init__(code, message)
+        self.partition = partition
 
 
-class LocalStateStale(StreamWorkerError):
-    """The local copy cannot be trusted: wipe it and restore from the changelog."""
+class StateUnreadable(StreamWorkerError):
+    """A conversation's state cannot be decoded: its partition is refused, the others go on."""
 
 
 class Fatal(StreamWorkerError):

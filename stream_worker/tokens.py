@@ -61,3 +61,17 @@ class Usage:
     prompt: int = 0
     cached: int = 0
     generated: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPrompt:
+    """The ids of a conversation's last prompt and of the reply sampled after it.
+
+    `covers` counts the leading history messages they stand for; `hash` names
+    the tokenizer and template they were made with: under another one they are
+    void, and the text is encoded again.
+    """
+
+    hash: str
+    ids: tuple[int, ...]
+    covers: int

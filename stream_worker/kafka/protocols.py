@@ -63,6 +63,10 @@ class Subscription(Protocol):
         """One past the last record taken, control records passed, too. None before the first one after `start_at`."""
         ...
 
+    def high_watermark(self, partition: int) -> int | None:
+        """The partition's end as of the last fetch, without asking the broker; None before the first."""
+        ...
+
     def membership(self) -> Membership | None:
         """None while we are no member (the member id is empty): then nothing may be committed."""
         ...

@@ -1,0 +1,62 @@
+"""Which conversation starts next when the engine has room. Pure.
+
+By age over all partitions, so no backlog starves the others; tenants share:
+the one with the fewest running turns comes first.
+"""
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Candidate:
+    """A conversation whose next turn may start; the oldest record timestamp comes first."""
+
+    timestamp_ms: int
+    number: int
+    partition: int = field(compare=False)
+    term: int = field(compare=False)
+    conversation: str = field(compare=False)
+    tenant: str = field(compare=False)
+
+
+class ReadyQueue:
+    def __init__(self) -> None:
+        self._by_tenant: dict[str, list[Candidate]] = {}
+        self._present: set[tuple[int, int, str]] = set()
+        self._running: Counter[str] = Counter()
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        return len(self._present)
+
+    def add(self, *, timestamp_ms: int, partition: int, term: int, conversation: str, tenant: str) -> None:
+        """Adds a conversation, unless it is in the queue already."""
+        place = (partition, term, conversation)
+        if place in self._present:
+            return
+        self._present.add(place)
+        candidate = Candidate(timestamp_ms, next(self._numbers), partition, term, conversation, tenant)
+        heapq.heappush(self._by_tenant.setdefault(tenant, []), candidate)
+
+    def pop(self) -> Candidate | None:
+        """The oldest candidate of the tenant with the fewest running turns."""
+        if not self._by_tenant:
+            return None
+        tenant = min(self._by_tenant, key=lambda name: (self._running[name], self._by_tenant[name][0]))
+        candidates = self._by_tenant[tenant]
+        candidate = heapq.heappop(candidates)
+        if not candidates:
+            del self._by_tenant[tenant]
+        self._present.discard((candidate.partition, candidate.term, candidate.conversation))
+        return candidate
+
+    def started(self, tenant: str) -> None:
+        self._running[tenant] += 1
+
+    def ended(self, tenant: str) -> None:
+        self._running[tenant] -= 1
+        if not self._running[tenant]:
+            del self._running[tenant]

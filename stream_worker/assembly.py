@@ -1,0 +1,112 @@
+"""Puts a worker together, by hand, from what it is given. The only place that knows all its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stream_worker import __version__
+from stream_worker.assignment import Assignment
+from stream_worker.bot.bots import Bots
+from stream_worker.clock import Clock
+from stream_worker.committer import Committer
+from stream_worker.connection import Connection
+from stream_worker.contracts.versions import Versions
+from stream_worker.conversation.store import Store
+from stream_worker.inbox import Inbox
+from stream_worker.inference.engine import Engine
+from stream_worker.kafka.outbox import Outbox
+from stream_worker.kafka.protocols import Edge
+from stream_worker.observer import Observer
+from stream_worker.pipeline import Pipeline
+from stream_worker.previews import Previews
+from stream_worker.publication import Publication
+from stream_worker.settings import Settings
+from stream_worker.settler import Settler
+from stream_worker.stages.prompter import Prompter
+from stream_worker.taking import Taking
+from stream_worker.worker import Watchdog, Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a worker is given: everything that touches the world, and the bots."""
+
+    edge: Edge
+    connection: Connection
+    store: Store
+    engine: Engine
+    inbox: Inbox
+    prompter: Prompter
+    bots: Bots
+    observer: Observer
+    watchdog: Watchdog
+    clock: Clock
+    settings_hash: str
+    adopt_group: bool = False
+
+
+def assemble(settings: Settings, parts: Parts) -> Worker:
+    """A worker over an open connection; `join` or `run` sets it going."""
+    limits = parts.edge.max_record_bytes()
+    assignments: dict[int, Assignment] = {}
+    outbox = Outbox()
+    publication = Publication(settings, versions(parts), limits)
+    settler = Settler(settings, outbox, publication, parts.observer)
+    pipeline = Pipeline(
+        settings,
+        assignments=assignments,
+        bots=parts.bots,
+        engine=parts.engine,
+        prompter=parts.prompter,
+        settler=settler,
+        previews=Previews(settings.outputs, publication, parts.connection.send_delta, parts.observer),
+        observer=parts.observer,
+        clock=parts.clock,
+    )
+    committer = Committer(
+        settings,
+        assignments=assignments,
+        outbox=outbox,
+        settler=settler,
+        pipeline=pipeline,
+        observer=parts.observer,
+        clock=parts.clock,
+        max_state_bytes=min(settings.conversation.max_state_bytes, _room(limits, settings.changelog)),
+    )
+    taking = Taking(
+        assignments=assignments,
+        store=parts.store,
+        observer=parts.observer,
+        from_earliest=settings.kafka.start_at == "earliest",
+        adopt_group=parts.adopt_group,
+    )
+    return Worker(
+        settings,
+        assignments=assignments,
+        connection=parts.connection,
+        taking=taking,
+        pipeline=pipeline,
+        committer=committer,
+        outbox=outbox,
+        store=parts.store,
+        inbox=parts.inbox,
+        observer=parts.observer,
+        watchdog=parts.watchdog,
+        clock=parts.clock,
+    )
+
+
+def versions(parts: Parts) -> Mapping[str, Versions]:
+    """What each bot's records name as their makers; under the empty name those that no bot had a part in."""
+    model = parts.engine.capabilities.model
+    return {
+        name: Versions(worker=__version__, settings=parts.settings_hash, bot=name, bot_version=version, model=model)
+        for name, version in [("", ""), *((bot.name, bot.version) for bot in parts.bots.all)]
+    }
+
+
+_KEY_ROOM_BYTES = 2_048
+
+
+def _room(limits: Mapping[str, int], topic: str) -> int:
+    """What a value may have in a topic, its key and framing taken off."""
+    return limits[topic] - _KEY_ROOM_BYTES if topic in limits else 1 << 30

@@ -1,0 +1,76 @@
+"""The bot as data: which intents lead to which answers. Frozen; read from `bot.yaml` by the loader."""
+
+from dataclasses import dataclass, field
+
+from jinja2 import Template as CompiledTemplate
+
+from stream_worker.tokens import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with `{{ slot }}` places, rendered in a sandbox. A slot that is not filled renders as nothing."""
+
+    source: str
+    compiled: CompiledTemplate | None
+    """None where the source has no places: most have none, and rendering is then free."""
+
+    def render(self, values: dict[str, str]) -> str:
+        return self.source if self.compiled is None else self.compiled.render(values)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """The language model answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReply:
+    template: Template
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """A command that goes to the actions topic with the reply."""
+
+    command: str
+    arguments: dict[str, Template]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentRule:
+    """What an intent leads to. `keeps_intent`: the next message may build on this one."""
+
+    reply: ModelReply | TemplateReply
+    slots: tuple[str, ...] = ()
+    emit: tuple[Emit, ...] = ()
+    handoff: bool = False
+    keeps_intent: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bot:
+    """One bot. `version` is a hash of its file, unless the file names one."""
+
+    name: str
+    version: str
+    languages: tuple[str, ...]
+    system: str
+    understanding: str | None
+    """Folder of the trained heads; None for a bot without intents."""
+    intents: dict[str, IntentRule]
+    fills_slots: frozenset[str]
+    """Intents that only fill slots of the active one ("What about Shanghai?")."""
+    fallback: IntentRule
+    error_reply: str
+    refusals: tuple[str, ...] = ()
+    """A reply that holds one of these texts is replaced by `refusal_reply`."""
+    refusal_reply: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    max_messages: int = 64
+    """How many messages of history are kept."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether any rule asks the language model."""
+        return any(isinstance(rule.reply, ModelReply) for rule in (self.fallback, *self.intents.values()))

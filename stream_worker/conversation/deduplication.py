@@ -1,0 +1,29 @@
+"""The window of event ids by which duplicates are recognised. Pure.
+
+A window is one string of fixed-width digests: looking one up is a substring
+search and remembering one a slice, both far cheaper than a set that would
+have to be rebuilt with every new state.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from hashlib import blake2b
+
+_DIGEST_CHARS = 12
+_STRIDE = _DIGEST_CHARS + 1
+
+
+def digest(source: str, event_id: str) -> str:
+    """12 URL-safe characters (72 bits) of an event's identity."""
+    return urlsafe_b64encode(blake2b(f"{source}\0{event_id}".encode(), digest_size=9).digest()).decode()
+
+
+def remembers(window: str, event_digest: str) -> bool:
+    return event_digest in window
+
+
+def remember(window: str, digests: Iterable[str], size: int) -> str:
+    """The window with these digests added, the oldest ones beyond `size` forgotten."""
+    if size == 0:
+        return ""
+    return (window + "".join(event_digest + " " for event_digest in digests))[-size * _STRIDE :]

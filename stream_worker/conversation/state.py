@@ -1,0 +1,220 @@
+"""What is kept of a conversation: a frozen, versioned value. Pure.
+
+A turn never writes state. It returns *changes*, and at settle they are
+applied to the newest settled value, giving a new one: so nothing that settled
+meanwhile is overwritten. `history` is the truth, `prompt` a cache of it in
+token ids.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import orjson
+
+from stream_worker.conversation.deduplication import remember
+from stream_worker.errors import Code, Fatal, StateUnreadable
+from stream_worker.tokens import StoredPrompt
+
+STATE_FORMAT = 1
+
+
+class Speaker(StrEnum):
+    USER = "user"
+    BOT = "bot"
+    AGENT = "agent"
+
+
+class Holder(StrEnum):
+    """Who has the conversation."""
+
+    BOT = "bot"
+    HUMAN = "human"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing said. `event_id` is the event's, or the reply's id for the bot's own lines."""
+
+    speaker: Speaker
+    text: str
+    event_id: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationState:
+    format: int = STATE_FORMAT
+    history: tuple[Line, ...] = ()
+    intent: str | None = None
+    slots: dict[str, str] = field(default_factory=dict)
+    holder: Holder = Holder.BOT
+    turns: int = 0
+    prompt: StoredPrompt | None = None
+    remembered: str = ""
+
+    def dump(self) -> bytes:
+        return orjson.dumps(self)
+
+
+EMPTY = ConversationState()
+
+
+# Changes: what a turn or an event does to the state.
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Lines are added to the history."""
+
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """The dialogue's intent and slots after a turn."""
+
+    intent: str | None
+    slots: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """The ids that stand for the history up to now. `dropped` lines were cut from its front to fit the model."""
+
+    prompt: StoredPrompt | None
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    holder: Holder
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Event digests that were settled."""
+
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """An older line has a new text, or is gone (None)."""
+
+    event_id: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The dialogue is over: intent, slots and holder start anew; the history stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Nothing stays but the digests, so that a repeated event does not bring the text back."""
+
+
+Change = Said | Understood | Prompted | HeldBy | Remembered | Rewritten | Ended | Erased
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much may be kept."""
+
+    max_messages: int
+    dedup_window: int
+
+
+def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -> ConversationState:
+    """The state after `changes`, in order, within `bounds`. One new value, however many changes."""
+    history, intent, slots, holder = state.history, state.intent, state.slots, state.holder
+    turns, prompt, remembered = state.turns, state.prompt, state.remembered
+    for change in changes:
+        match change:
+            case Said(lines):
+                history += lines
+            case Understood(intent, slots):
+                turns += 1
+            case Prompted(prompt, dropped):
+                history = history[dropped:]
+            case HeldBy(holder):
+                pass
+            case Remembered(digests):
+                remembered = remember(remembered, digests, bounds.dedup_window)
+            case Rewritten(event_id, text):
+                rewritten = _rewrite(history, event_id, text)
+                if rewritten != history:
+                    history, prompt = rewritten, None
+            case Ended():
+                intent, slots, holder = None, {}, Holder.BOT
+            case Erased():
+                history, intent, slots, holder, turns, prompt = (), None, {}, Holder.BOT, 0, None
+    if (excess := len(history) - bounds.max_messages) > 0:
+        history, prompt = history[excess:], None
+    return ConversationState(
+        history=history,
+        intent=intent,
+        slots=slots,
+        holder=holder,
+        turns=turns,
+        prompt=prompt,
+        remembered=remembered,
+    )
+
+
+def _rewrite(history: tuple[Line, ...], event_id: str, text: str | None) -> tuple[Line, ...]:
+    if text is None:
+        return tuple(line for line in history if line.event_id != event_id)
+    return tuple(
+        Line(line.speaker, text, line.event_id, line.at) if line.event_id == event_id else line for line in history
+    )
+
+
+def fit(state: ConversationState, max_bytes: int) -> ConversationState:
+    """The state cut to `max_bytes` encoded: first the ids, then the oldest half of the history, again and again."""
+    while len(state.dump()) > max_bytes:
+        if state.prompt is not None:
+            history = state.history
+        elif state.history:
+            history = state.history[(len(state.history) + 1) // 2 :]
+        else:
+            return ConversationState(holder=state.holder, turns=state.turns, remembered=state.remembered)
+        state = ConversationState(
+            history=history,
+            intent=state.intent,
+            slots=state.slots,
+            holder=state.holder,
+            turns=state.turns,
+            remembered=state.remembered,
+        )
+    return state
+
+
+def load_state(raw: bytes) -> ConversationState:
+    """Raises `Fatal` for a newer format, `StateUnreadable` for anything unreadable."""
+    try:
+        fields = orjson.loads(raw)
+        if fields["format"] > STATE_FORMAT:
+            raise Fatal(
+                Code.STATE_NEWER,
+                f"a conversation's state has format {fields['format']}, this worker reads up to {STATE_FORMAT}: "
+                "upgrade this worker",
+            )
+        prompt = fields["prompt"]
+        return ConversationState(
+            history=tuple(
+                Line(Speaker(line["speaker"]), line["text"], line["event_id"], line["at"]) for line in fields["history"]
+            ),
+            intent=fields["intent"],
+            slots=fields["slots"],
+            holder=Holder(fields["holder"]),
+            turns=fields["turns"],
+            prompt=prompt and StoredPrompt(hash=prompt["hash"], ids=tuple(prompt["ids"]), covers=prompt["covers"]),
+            remembered=fields["remembered"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateUnreadable(
+            Code.STATE_CORRUPT, f"a conversation's state cannot be decoded ({type(error).__name__})"
+        ) from error

@@ -1,0 +1,68 @@
+"""The newest settled state of every conversation of one partition: overlay, then local store.
+
+The overlay holds what is settled but not yet committed; an abort followed by
+a loss drops it with the whole object. What was committed stays decoded in a
+bounded cache, because conversations that are answered are usually the ones
+that write again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from stream_worker.conversation.state import EMPTY, ConversationState, load_state
+from stream_worker.conversation.store import Store
+from stream_worker.errors import PartitionRefused, StateUnreadable
+
+_CACHED_STATES = 4096
+
+
+class States:
+    """Raises PartitionRefused for a state that cannot be decoded."""
+
+    def __init__(self, store: Store, partition: int) -> None:
+        self._store = store
+        self._partition = partition
+        self._overlay: dict[str, ConversationState] = {}
+        self._cache: OrderedDict[str, ConversationState] = OrderedDict()
+
+    def get(self, conversation: str) -> ConversationState:
+        """The newest settled value, committed or not."""
+        if (state := self._overlay.get(conversation)) is not None:
+            return state
+        if (state := self._cache.get(conversation)) is not None:
+            return state
+        raw = self._store.get(self._partition, conversation.encode())
+        state = self._load(raw) if raw is not None else EMPTY
+        self._keep(conversation, state)
+        return state
+
+    def settle(self, conversation: str, state: ConversationState) -> None:
+        self._overlay[conversation] = state
+
+    def forget(self, conversation: str) -> None:
+        """Back to the committed value."""
+        self._overlay.pop(conversation, None)
+
+    def commit(self, states: Mapping[str, tuple[ConversationState, bytes]], position: int) -> None:
+        """These values, each with its encoded form, are committed up to this changelog position."""
+        self._store.apply(
+            self._partition, {conversation.encode(): raw for conversation, (_, raw) in states.items()}, position
+        )
+        for conversation, (state, _) in states.items():
+            if self._overlay.get(conversation) is state:
+                del self._overlay[conversation]
+            self._keep(conversation, state)
+
+    def _load(self, raw: bytes) -> ConversationState:
+        try:
+            return load_state(raw)
+        except StateUnreadable as error:
+            raise PartitionRefused(
+                error.code, f"partition {self._partition}: {error.detail}", partition=self._partition
+            ) from error
+
+    def _keep(self, conversation: str, state: ConversationState) -> None:
+        self._cache[conversation] = state
+        self._cache.move_to_end(conversation)
+        if len(self._cache) > _CACHED_STATES:
+            self._cache.popitem(last=False)

@@ -1,0 +1,63 @@
+"""Reads changelog partitions from their beginning to a known end, committed records only."""
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_worker.errors import ClientsBroken, Code
+from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.kafka.faults import beyond_repair
+from stream_worker.kafka.protocols import ChangelogRecord
+
+
+class KafkaChangelog:
+    """One consumer for all partitions that are being restored; it joins no group."""
+
+    def __init__(self, settings: ClientSettings, topic: str) -> None:
+        self._consumer = Consumer(settings)
+        self._topic = topic
+        self._ends: dict[int, int] = {}
+        self._seen_end: dict[int, int] = {}
+
+    def open(self, partition: int, end: int) -> None:
+        self._ends[partition] = end
+        self._seen_end[partition] = 0
+        if end > 0:
+            self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
+
+    def read(self, limit: int) -> list[ChangelogRecord]:
+        records = []
+        try:
+            messages = self._consumer.consume(limit, 0)
+        except KafkaException as error:
+            raise ClientsBroken(Code.CLIENTS_BROKEN, f"the changelog consumer failed: {error}") from error
+        for message in messages:
+            partition, offset = message.partition(), message.offset()
+            if (fault := message.error()) is not None:
+                self._judge(fault)
+                if fault.code() == KafkaError._PARTITION_EOF and partition in self._ends and offset is not None:
+                    self._seen_end[partition] = offset
+            elif partition in self._ends and offset is not None:
+                records.append(ChangelogRecord(partition, offset, message.key() or b"", message.value()))
+        return records
+
+    def reached_end(self, partition: int) -> bool:
+        """The end-of-partition event comes only past every marker, and so does the position."""
+        end = self._ends[partition]
+        if end == 0 or self._seen_end[partition] >= end:
+            return True
+        position: int = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
+        return position >= end
+
+    def close(self, partition: int) -> None:
+        end = self._ends.pop(partition, None)
+        self._seen_end.pop(partition, None)
+        if end:
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+
+    def close_all(self) -> None:
+        self._consumer.close()
+
+    def _judge(self, error: KafkaError) -> None:
+        if (ours := beyond_repair(error)) is not None:
+            raise ours
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise ClientsBroken(Code.CLIENTS_BROKEN, f"the changelog cannot be read: {error.str()}")

@@ -1,0 +1,22 @@
+"""The producer of previews: at once, outside any transaction; a full queue drops."""
+
+from confluent_kafka import Producer
+
+from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.record import Outgoing
+
+
+class KafkaDeltas:
+    def __init__(self, settings: ClientSettings) -> None:
+        self._producer = Producer(settings)
+
+    def send(self, record: Outgoing) -> bool:
+        try:
+            self._producer.produce(record.topic, record.value, record.key)
+        except BufferError:
+            return False
+        self._producer.poll(0)
+        return True
+
+    def flush(self, deadline_s: float) -> None:
+        self._producer.flush(deadline_s)

@@ -1,0 +1,89 @@
+"""The real cluster: makes generations of clients, and closes the one before."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka.admin import AdminClient
+
+from stream_worker.kafka.changelog import KafkaChangelog
+from stream_worker.kafka.client_settings import (
+    admin_settings,
+    consumer_settings,
+    delta_settings,
+    restore_settings,
+    transaction_settings,
+)
+from stream_worker.kafka.deltas import KafkaDeltas
+from stream_worker.kafka.offsets import KafkaOffsets
+from stream_worker.kafka.protocols import Clients
+from stream_worker.kafka.subscription import KafkaSubscription
+from stream_worker.kafka.topic_admin import max_record_bytes
+from stream_worker.kafka.transactions import KafkaTransactions
+from stream_worker.settings import Settings
+
+_LARGEST_BATCH_BYTES = 1_000_000
+_CLOSING_FLUSH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this process is to the broker. `member` is None for a dynamic member of the group."""
+
+    transactional_id: str
+    member: str | None
+
+
+def identity(settings: Settings, device: str, random_name: str) -> Identity:
+    """`<application_id>-<instance>-<device>`; without an instance a random one, and no static membership."""
+    instance = settings.instance
+    return Identity(
+        transactional_id=f"{settings.application_id}-{instance or random_name}-{device}",
+        member=f"{instance}-{device}" if instance else None,
+    )
+
+
+class KafkaEdge:
+    """`beat` is called while a client call is resumed."""
+
+    def __init__(self, settings: Settings, who: Identity, beat: Callable[[], None]) -> None:
+        self._settings = settings
+        self._who = who
+        self._beat = beat
+        self._admin = AdminClient(admin_settings(settings))
+        self._limits = max_record_bytes(settings, self._admin)
+        self._subscription: KafkaSubscription | None = None
+        self._changelog: KafkaChangelog | None = None
+        self._transactions: KafkaTransactions | None = None
+        self._deltas: KafkaDeltas | None = None
+
+    def max_record_bytes(self) -> Mapping[str, int]:
+        return self._limits
+
+    def open(self) -> Clients:
+        self.close()
+        settings = self._settings
+        topic = settings.topics.events
+        batch_bytes = min(_LARGEST_BATCH_BYTES, *self._limits.values())
+        self._transactions = KafkaTransactions(
+            transaction_settings(settings, self._who.transactional_id, batch_bytes),
+            input_topic=topic,
+            call_timeout_s=settings.kafka.call_timeout_ms / 1000,
+            give_up_s=settings.kafka.max_poll_interval_ms / 3000,
+            beat=self._beat,
+        )
+        self._subscription = KafkaSubscription(consumer_settings(settings, self._who.member), topic)
+        self._changelog = KafkaChangelog(restore_settings(settings), settings.changelog)
+        self._deltas = KafkaDeltas(delta_settings(settings))
+        offsets = KafkaOffsets(self._admin, settings.application_id, topic, settings.changelog)
+        return Clients(self._subscription, offsets, self._changelog, self._transactions, self._deltas)
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+        if self._changelog is not None:
+            self._changelog.close_all()
+        if self._transactions is not None:
+            self._transactions.close()
+        if self._deltas is not None:
+            self._deltas.flush(_CLOSING_FLUSH_S)
+        self._subscription = self._changelog = self._transactions = self._deltas = None

@@ -1,0 +1,63 @@
+"""librdkafka's errors sorted by their cure. The only place that knows their codes."""
+
+from confluent_kafka import KafkaError
+
+from stream_worker.errors import ClientsBroken, Code, Fatal, StreamWorkerError
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED if hasattr(KafkaError, "PRODUCER_FENCED") else KafkaError._FENCED,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+_ACCESS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+_GROUP_MOVED_ON = frozenset(
+    {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS}
+)
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+
+def group_moved_on(error: KafkaError) -> bool:
+    """The transaction was aborted only because the group has a new generation."""
+    return error.code() in _GROUP_MOVED_ON
+
+
+def refuses_a_record(error: KafkaError) -> bool:
+    return error.code() in _REFUSED
+
+
+def beyond_repair(error: KafkaError) -> StreamWorkerError | None:
+    """The error of ours that ends the client or the process; None where going on may help."""
+    code = error.code()
+    if code in _FENCED:
+        return Fatal(
+            Code.FENCED,
+            f"fenced ({error.name()}): another process uses the same instance and device, or this one was stopped "
+            "for longer than its timeouts; give each process its own --instance",
+        )
+    if code in _ACCESS:
+        return Fatal(Code.NOT_AUTHORIZED, f"the broker refuses access ({error.name()}): {error.str()}")
+    if code in _MISSING:
+        return Fatal(Code.TOPIC_MISSING, f"{error.str()}: run `stream-worker topics check`")
+    if error.fatal():
+        return ClientsBroken(Code.CLIENTS_BROKEN, f"the Kafka client failed ({error.name()}): {error.str()}")
+    return None

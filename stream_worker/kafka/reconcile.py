@@ -1,0 +1,84 @@
+"""Where a partition starts: the group's offset held against the ledger. Pure.
+
+Offset and ledger are written in one transaction, so a difference between them
+is a person's doing, and is decided here, rule by rule, never silently.
+"""
+
+from dataclasses import dataclass
+
+from stream_worker.contracts.internal import LedgerRecord
+from stream_worker.errors import Code, PartitionRefused
+from stream_worker.kafka.protocols import PartitionFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The ledger to begin with. `warning` is for a person where something was moved."""
+
+    next: int
+    open: tuple[int, ...]
+    term: int
+    starts: int
+    warning: str = ""
+
+
+def reconcile(
+    partition: int,
+    facts: PartitionFacts,
+    record: LedgerRecord | None,
+    *,
+    from_earliest: bool,
+    adopt_group: bool,
+) -> Start:
+    """Raises PartitionRefused, naming what cures it, where the worker must not guess."""
+    if record is None:
+        return _without_ledger(partition, facts, from_earliest=from_earliest, adopt_group=adopt_group)
+    if (record.topic_id, record.partitions) != (facts.topic_id, facts.partitions):
+        raise PartitionRefused(
+            Code.LEDGER_FOREIGN,
+            f"partition {partition}: the ledger was kept for topic id {record.topic_id} with {record.partitions} "
+            f"partitions, the topic now is {facts.topic_id} with {facts.partitions}: choose another application_id, "
+            "or restore the topic",
+        )
+    if record.next > facts.end:
+        raise PartitionRefused(
+            Code.LEDGER_BEYOND_END,
+            f"partition {partition}: the ledger stands at {record.next}, the topic ends at {facts.end}: records were "
+            "lost by the broker; choose another application_id once they are restored or given up",
+        )
+    starts = 0 if record.released else record.starts + 1
+    balance_offset = record.open[0] if record.open else record.next
+    if facts.committed is None or facts.committed == balance_offset:
+        _not_below_start(partition, balance_offset, facts)
+        return Start(next=record.next, open=record.open, term=record.term + 1, starts=starts)
+    _not_below_start(partition, facts.committed, facts)
+    return Start(
+        next=facts.committed,
+        open=(),
+        term=record.term + 1,
+        starts=starts,
+        warning=f"the group's offset was moved to {facts.committed} by hand (the ledger stands at {balance_offset}): "
+        "it is followed, and the ledger starts anew",
+    )
+
+
+def _without_ledger(partition: int, facts: PartitionFacts, *, from_earliest: bool, adopt_group: bool) -> Start:
+    if facts.committed is None:
+        return Start(next=facts.start if from_earliest else facts.end, open=(), term=1, starts=0)
+    if not adopt_group:
+        raise PartitionRefused(
+            Code.ADOPT_GROUP,
+            f"partition {partition}: the group has an offset ({facts.committed}) but the changelog has no ledger: the "
+            "changelog was lost, or the group is another program's; start once with --adopt-group to go on from there",
+        )
+    _not_below_start(partition, facts.committed, facts)
+    return Start(next=facts.committed, open=(), term=1, starts=0, warning=f"the group was adopted at {facts.committed}")
+
+
+def _not_below_start(partition: int, offset: int, facts: PartitionFacts) -> None:
+    if offset < facts.start:
+        raise PartitionRefused(
+            Code.OFFSET_BELOW_START,
+            f"partition {partition}: the group stands at {offset}, but the topic starts at {facts.start}: the events "
+            "between were deleted unread; move the group's offset to the start to go on without them",
+        )

@@ -1,0 +1,163 @@
+"""The transactional producer: begin, send, offsets, commit.
+
+Blocking calls get `call_timeout_ms` and are resumed in place while the error
+is retriable, nothing polled meanwhile, for at most a third of
+`max.poll.interval.ms`; then the clients are given up. A commit whose outcome
+is unknown is called again, never aborted.
+"""
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from stream_worker.errors import ClientsBroken, Code, Missing, StreamWorkerError
+from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.kafka.faults import beyond_repair, group_moved_on, refuses_a_record
+from stream_worker.kafka.protocols import Aborted, Batch, CommitResult, Committed, Refused
+from stream_worker.record import Outgoing
+
+_START_S = 120.0
+
+
+class _OutOfTime(Exception):
+    """A call was resumed for as long as it may."""
+
+
+class KafkaTransactions:
+    """`beat` is called while a call is resumed, so that nobody takes the worker for dead."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        input_topic: str,
+        call_timeout_s: float,
+        give_up_s: float,
+        beat: Callable[[], None],
+    ) -> None:
+        self._producer = Producer(settings)
+        self._input_topic = input_topic
+        self._call_timeout_s = call_timeout_s
+        self._give_up_s = give_up_s
+        self._beat = beat
+        self._positions: dict[int, int] = {}
+
+    def start(self) -> None:
+        deadline = time.monotonic() + _START_S
+        try:
+            # A coordinator that loads, moves or still ends our last transaction is a wait, not an error.
+            self._resume(deadline, self._producer.init_transactions, self._call_timeout_s)
+        except _OutOfTime as error:
+            raise Missing(
+                Code.BROKER_UNREACHABLE,
+                f"no transaction coordinator answered within {_START_S:.0f} s: check kafka.bootstrap_servers, and that "
+                "the broker is up",
+            ) from error
+        except KafkaException as error:
+            raise self._broken(error.args[0]) from error
+
+    def commit(self, batch: Batch) -> CommitResult:
+        deadline = time.monotonic() + self._give_up_s
+        self._positions = {}
+        try:
+            self._producer.begin_transaction()
+            self._send(batch, deadline)
+            offsets = [
+                TopicPartition(self._input_topic, partition, offset) for partition, offset in batch.offsets.items()
+            ]
+            self._flush(deadline)
+            self._resume(
+                deadline,
+                self._producer.send_offsets_to_transaction,
+                offsets,
+                batch.membership.token,
+                self._call_timeout_s,
+            )
+            self._resume(deadline, self._producer.commit_transaction, self._call_timeout_s)
+        except KafkaException as error:
+            return self._abort(error.args[0])
+        except _OutOfTime as error:
+            raise ClientsBroken(
+                Code.CLIENTS_BROKEN, f"the broker did not answer a transaction for {self._give_up_s:.0f} s"
+            ) from error
+        return Committed(self._positions)
+
+    def close(self) -> None:
+        """Forgets what was queued; an open transaction is ended by whoever starts with our id next."""
+        self._producer.purge()
+        self._producer.flush(0)
+
+    def _send(self, batch: Batch, deadline: float) -> None:
+        ledgers = {index: partition for partition, index in batch.ledgers.items()}
+        produce = self._producer.produce
+        for index, record in enumerate(batch.records):
+            on_delivery = self._keep_position if index in ledgers else None
+            while True:
+                try:
+                    self._produce(produce, record, on_delivery)
+                    break
+                except BufferError:
+                    self._wait_for_room(deadline)
+
+    @staticmethod
+    def _produce(
+        produce: Callable[..., None], record: Outgoing, on_delivery: Callable[[KafkaError, Message], None] | None
+    ) -> None:
+        partition = -1 if record.partition is None else record.partition
+        if on_delivery is None:
+            produce(record.topic, record.value, record.key, partition, headers=record.headers)
+        else:
+            produce(record.topic, record.value, record.key, partition, on_delivery=on_delivery)
+
+    def _wait_for_room(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise _OutOfTime
+        self._beat()
+        self._producer.poll(0.05)
+
+    def _flush(self, deadline: float) -> None:
+        while self._producer.flush(self._call_timeout_s) > 0:
+            if time.monotonic() > deadline:
+                raise _OutOfTime
+            self._beat()
+
+    def _keep_position(self, error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is None and partition is not None and offset is not None:
+            self._positions[partition] = offset
+
+    def _resume(self, deadline: float, call: Callable[..., object], *arguments: object) -> None:
+        """Calls again while the error is retriable. Raises KafkaException or _OutOfTime."""
+        while True:
+            try:
+                call(*arguments)
+                return
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if not cause.retriable():
+                    raise
+                if time.monotonic() > deadline:
+                    raise _OutOfTime from error
+                self._beat()
+
+    def _abort(self, cause: KafkaError) -> CommitResult:
+        if cause.fatal():
+            raise self._broken(cause)
+        ours = beyond_repair(cause)
+        try:
+            self._resume(time.monotonic() + self._give_up_s, self._producer.abort_transaction, self._call_timeout_s)
+        except KafkaException as error:
+            raise self._broken(error.args[0]) from error
+        except _OutOfTime as error:
+            raise ClientsBroken(Code.CLIENTS_BROKEN, "the broker did not answer an abort") from error
+        if ours is not None:
+            raise ours
+        if refuses_a_record(cause):
+            return Refused(f"{cause.name()}: {cause.str()}")
+        return Aborted(f"{cause.name()}: {cause.str()}", group_moved_on(cause))
+
+    def _broken(self, cause: KafkaError) -> StreamWorkerError:
+        return beyond_repair(cause) or ClientsBroken(
+            Code.CLIENTS_BROKEN, f"the transactional producer failed ({cause.name()}): {cause.str()}"
+        )

@@ -1,0 +1,323 @@
+"""What a settled turn publishes: replies, metrics, analysis, commands, deltas, dead letters, as records. Pure.
+
+Every record is measured against its topic's `max.message.bytes` here, before
+it enters the outbox: a reply is cut and marked, a dead letter keeps its
+headers and the first part of the value.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from stream_worker.bot.bot import Bot
+from stream_worker.contracts.action import Command
+from stream_worker.contracts.analysis import Analysis, GenerationEvidence, IntentEvidence, SlotEvidence
+from stream_worker.contracts.dead_letter import HEADROOM_BYTES, dead_letter
+from stream_worker.contracts.decode import Arrival
+from stream_worker.contracts.delta import Delta
+from stream_worker.contracts.headers import InputHeaders, output_headers
+from stream_worker.contracts.metric import EventMetric, Timings, Tokens
+from stream_worker.contracts.reply import Reply
+from stream_worker.contracts.versions import Versions
+from stream_worker.orders import Generated
+from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.record import Headers, Outgoing, Record
+from stream_worker.settings import Settings
+from stream_worker.stages.dialogue import CommandDraft
+from stream_worker.stages.preview import Piece
+from stream_worker.turn import Decided, Turn, reply_id
+
+_DEFAULT_MAX_BYTES = 1_000_000
+_NO_HEADERS = InputHeaders()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """How a turn's reply came about, as far as the records tell of it."""
+
+    text: str
+    finish_reason: FinishReason
+    checks: tuple[str, ...] = ()
+    generated: Generated | None = None
+    prompt_hash: str = ""
+    seed: int = 0
+
+
+class Publication:
+    """Builds records; `limits` is each output topic's `max.message.bytes`."""
+
+    def __init__(self, settings: Settings, versions: Mapping[str, Versions], limits: Mapping[str, int]) -> None:
+        topics = settings.topics
+        self._replies = settings.output_topic(topics.replies)
+        self._deltas = settings.output_topic(topics.deltas)
+        self._analysis = settings.output_topic(topics.analysis)
+        self._actions = settings.output_topic(topics.actions)
+        self._metrics = settings.output_topic(topics.metrics)
+        self._dead_letters = settings.output_topic(topics.dead_letters)
+        self._publish_analysis = settings.outputs.analysis
+        self._source = f"stream_worker/{settings.application_id}"
+        self._versions = versions
+        self._no_bot = versions[""]
+        self._limits = limits
+        self._instant = (0, "")
+
+    def of_turn(self, decided: Decided, answered: Answered, now_ms: int, now: float) -> tuple[Outgoing, ...]:
+        """Everything a turn leaves that has a reply."""
+        turn = decided.turn
+        records = [self._reply(turn, decided.decision.intent, answered, now_ms)]
+        records += self._commands(turn, decided.decision.commands, now_ms)
+        if self._publish_analysis:
+            records.append(self._analysed(decided, answered, now_ms))
+        records += self._turn_metrics(decided, answered, now_ms, now)
+        return tuple(records)
+
+    def fallback(self, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int) -> tuple[Outgoing, ...]:
+        """A turn that could not be answered: its events as dead letters, and the bot's text for it as the reply."""
+        records = [self.letter(arrival.record, reason, message) for arrival in turn.arrivals]
+        if turn.bot.error_reply:
+            answered = Answered(text=turn.bot.error_reply, finish_reason=FinishReason.FALLBACK)
+            records.append(self._reply(turn, None, answered, now_ms))
+        records += [
+            self.metric(arrival, Outcome.DEAD_LETTERED, now_ms, reason=reason, turn=turn) for arrival in turn.arrivals
+        ]
+        return tuple(records)
+
+    def letter(self, record: Record, reason: DeadLetterReason, message: str) -> Outgoing:
+        limit = self._limits.get(self._dead_letters, _DEFAULT_MAX_BYTES + HEADROOM_BYTES)
+        return dead_letter(
+            record, reason, message, topic=self._dead_letters, worker=self._no_bot.worker, max_bytes=limit
+        )
+
+    def undecodable(
+        self, record: Record, reason: DeadLetterReason, message: str, now_ms: int, term: int
+    ) -> tuple[Outgoing, ...]:
+        """A record that is no event: the dead letter, and the metric every settled event leaves."""
+        metric = EventMetric(
+            event_id=f"{record.topic}/{record.partition}/{record.offset}",
+            event_type="",
+            source="",
+            conversation_id="",
+            tenant="",
+            turn_id=None,
+            reply_id=None,
+            partition=record.partition,
+            offset=record.offset,
+            outcome=Outcome.DEAD_LETTERED,
+            reason=reason,
+            attempt=0,
+            term=term,
+            at=now_ms,
+            timings=Timings(total=max(0, now_ms - record.timestamp_ms) / 1000),
+            versions=self._no_bot,
+        )
+        headers = self._headers(metric.event_id, "metric", _NO_HEADERS, now_ms)
+        letter = self.letter(record, reason, message)
+        return (letter, Outgoing(self._metrics, record.key, orjson.dumps(metric), headers))
+
+    def metric(
+        self,
+        arrival: Arrival,
+        outcome: Outcome,
+        now_ms: int,
+        *,
+        term: int = 0,
+        reason: DeadLetterReason | None = None,
+        turn: Turn | None = None,
+        finish_reason: FinishReason | None = None,
+        timings: Timings | None = None,
+        tokens: Tokens | None = None,
+        replied: bool = False,
+    ) -> Outgoing:
+        """The record that every settled event leaves."""
+        event = arrival.event
+        total = max(0, now_ms - arrival.record.timestamp_ms) / 1000
+        metric = EventMetric(
+            event_id=arrival.event_id,
+            event_type=event.type,
+            source=arrival.source,
+            conversation_id=event.conversation_id,
+            tenant=event.tenant,
+            turn_id=turn.ref.turn_id if turn else None,
+            reply_id=_reply_id(turn) if turn and replied else None,
+            partition=arrival.record.partition,
+            offset=arrival.offset,
+            outcome=outcome,
+            reason=reason,
+            finish_reason=finish_reason,
+            attempt=turn.ref.attempt if turn else 0,
+            term=turn.ref.term if turn else term,
+            at=now_ms,
+            timings=timings or Timings(total=total),
+            tokens=tokens or Tokens(),
+            versions=self._versions[turn.bot.name] if turn else self._no_bot,
+        )
+        headers = self._headers(arrival.event_id, "metric", arrival.headers, now_ms)
+        return Outgoing(self._metrics, arrival.record.key, orjson.dumps(metric), headers)
+
+    def delta(self, turn: Turn, piece: Piece) -> Outgoing:
+        """One piece of a preview."""
+        event = turn.first.event
+        delta = Delta(
+            turn_id=turn.ref.turn_id,
+            conversation_id=event.conversation_id,
+            tenant=event.tenant,
+            term=turn.ref.term,
+            attempt=turn.ref.attempt,
+            seq=piece.seq,
+            state=piece.state,
+            at=piece.at,
+            text=piece.text,
+        )
+        return Outgoing(self._deltas, turn.conversation.encode(), orjson.dumps(delta))
+
+    def _reply(self, turn: Turn, intent: str | None, answered: Answered, now_ms: int) -> Outgoing:
+        event = turn.first.event
+        text, truncated = answered.text, False
+        while True:
+            reply = Reply(
+                reply_id=_reply_id(turn),
+                turn_id=turn.ref.turn_id,
+                conversation_id=event.conversation_id,
+                tenant=event.tenant,
+                channel=event.channel,
+                in_reply_to=[arrival.event_id for arrival in turn.arrivals],
+                text=text,
+                truncated=truncated,
+                finish_reason=answered.finish_reason,
+                intent=intent,
+                term=turn.ref.term,
+                attempt=turn.ref.attempt,
+                at=now_ms,
+                versions=self._versions[turn.bot.name],
+                metadata=event.metadata,
+            )
+            headers = self._headers(reply.reply_id, "reply", turn.first.headers, now_ms)
+            record = Outgoing(self._replies, turn.conversation.encode(), orjson.dumps(reply), headers)
+            if record.size <= self._limits.get(self._replies, _DEFAULT_MAX_BYTES) or not text:
+                return record
+            text, truncated = text[: len(text) // 2], True
+
+    def _commands(self, turn: Turn, drafts: Iterable[CommandDraft], now_ms: int) -> list[Outgoing]:
+        event = turn.first.event
+        records = []
+        for number, draft in enumerate(drafts, start=1):
+            command = Command(
+                command_id=f"{_reply_id(turn)}/{number}",
+                turn_id=turn.ref.turn_id,
+                conversation_id=event.conversation_id,
+                tenant=event.tenant,
+                name=draft.name,
+                arguments=draft.arguments,
+                at=now_ms,
+                versions=self._versions[turn.bot.name],
+            )
+            headers = self._headers(command.command_id, "command", turn.first.headers, now_ms)
+            records.append(Outgoing(self._actions, turn.conversation.encode(), orjson.dumps(command), headers))
+        return records
+
+    def _analysed(self, decided: Decided, answered: Answered, now_ms: int) -> Outgoing:
+        turn, decision, understanding = decided.turn, decided.decision, decided.understanding
+        event = turn.first.event
+        analysis = Analysis(
+            turn_id=turn.ref.turn_id,
+            reply_id=_reply_id(turn),
+            conversation_id=event.conversation_id,
+            tenant=event.tenant,
+            language=turn.parsed.language,
+            sentences=len(turn.parsed.sentences),
+            intent=decision.intent,
+            in_scope=understanding.in_scope if understanding else True,
+            intents=[IntentEvidence(name=item.name, score=item.score) for item in understanding.intents]
+            if understanding
+            else [],
+            slots=[
+                SlotEvidence(
+                    name=slot.name,
+                    value=slot.value,
+                    carried=slot.carried,
+                    start=slot.start,
+                    end=slot.end,
+                    score=slot.score,
+                )
+                for slot in decision.slots
+            ],
+            decision=decision.name,
+            checks=list(answered.checks),
+            generation=_generation(turn.bot, answered),
+            term=turn.ref.term,
+            attempt=turn.ref.attempt,
+            at=now_ms,
+            versions=self._versions[turn.bot.name],
+        )
+        headers = self._headers(turn.ref.turn_id, "analysis", turn.first.headers, now_ms)
+        return Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
+
+    def _turn_metrics(self, decided: Decided, answered: Answered, now_ms: int, now: float) -> list[Outgoing]:
+        """Tokens and times stand on the first event."""
+        turn, generated = decided.turn, answered.generated
+        first = self.metric(
+            turn.first,
+            Outcome.REPLIED,
+            now_ms,
+            turn=turn,
+            finish_reason=answered.finish_reason,
+            timings=timings(decided, generated, now_ms, now),
+            tokens=Tokens(
+                prompt=generated.usage.prompt, cached=generated.usage.cached, generated=generated.usage.generated
+            )
+            if generated
+            else None,
+            replied=True,
+        )
+        joined = [
+            self.metric(arrival, Outcome.MERGED, now_ms, turn=turn, replied=True) for arrival in turn.arrivals[1:]
+        ]
+        return [first, *joined]
+
+    def _headers(self, event_id: str, kind: str, of: InputHeaders, now_ms: int) -> Headers:
+        if self._instant[0] != now_ms:
+            self._instant = (now_ms, datetime.fromtimestamp(now_ms / 1000, UTC).isoformat())
+        return output_headers(
+            event_id=event_id,
+            type_=f"stream_worker.{kind}",
+            source=self._source,
+            at=self._instant[1],
+            traceparent=of.traceparent,
+            tracestate=of.tracestate,
+        )
+
+
+def timings(decided: Decided, generated: Generated | None, now_ms: int, now: float) -> Timings:
+    """Where a turn's time went, in seconds."""
+    turn = decided.turn
+    timestamp_ms = turn.first.record.timestamp_ms
+    return Timings(
+        waiting=max(0, turn.started_ms - timestamp_ms) / 1000,
+        parse=turn.parse_seconds,
+        understand=decided.understanding.seconds if decided.understanding else 0.0,
+        queued=generated.queued_seconds if generated else 0.0,
+        first_token=generated.first_token_seconds if generated else 0.0,
+        generate=generated.seconds if generated else 0.0,
+        total=max(max(0, now_ms - timestamp_ms) / 1000, now - turn.started),
+    )
+
+
+def _reply_id(turn: Turn) -> str:
+    return reply_id(turn.ref.turn_id, turn.first.headers.redrive)
+
+
+def _generation(bot: Bot, answered: Answered) -> GenerationEvidence | None:
+    generated = answered.generated
+    if generated is None:
+        return None
+    return GenerationEvidence(
+        prompt_hash=answered.prompt_hash,
+        prompt_tokens=generated.usage.prompt,
+        cached_tokens=generated.usage.cached,
+        sampled_ids=list(generated.ids),
+        seed=answered.seed,
+        temperature=bot.sampling.temperature,
+        max_new_tokens=bot.sampling.max_new_tokens,
+    )

@@ -1,0 +1,115 @@
+"""Taking a partition, as numbered steps. The order is what makes it safe.
+
+1. Ask for the group's offset until no transaction is pending on it: only then
+   has everything that the previous owner committed reached the changelog.
+2. Then ask for the changelog's end, *uncommitted records included*: the last
+   stable offset may lie before the previous owner's last records.
+3. Read the changelog, committed records only, until the position passes that
+   end: so the markers of all transactions before it have been seen.
+4. Hold the group's offset against the ledger, and raise the term.
+5. Commit that in a first transaction (the committer does): from here on
+   whoever takes the partition next knows that we had it.
+6. Read the input, from exactly the group's offset.
+
+Steps 1 and 2 are one inquiry. Everything is done in slices, so that other
+partitions are served meanwhile.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from stream_worker.assignment import Assignment, Phase
+from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, load_ledger
+from stream_worker.conversation.store import Store
+from stream_worker.errors import PartitionRefused
+from stream_worker.kafka.ledger import Ledger
+from stream_worker.kafka.protocols import ChangelogReader, ChangelogRecord, Clients
+from stream_worker.kafka.reconcile import reconcile
+from stream_worker.observer import Observer
+
+_SLICE_RECORDS = 5_000
+"""About 15 ms of work."""
+
+
+class Taking:
+    def __init__(
+        self,
+        *,
+        assignments: Mapping[int, Assignment],
+        store: Store,
+        observer: Observer,
+        from_earliest: bool,
+        adopt_group: bool,
+    ) -> None:
+        self._assignments = assignments
+        self._store = store
+        self._observer = observer
+        self._from_earliest = from_earliest
+        self._adopt_group = adopt_group
+
+    def advance(self, clients: Clients) -> None:
+        """One slice for every partition that is being taken."""
+        for assignment in self._in(Phase.ASKING):
+            with self._refusing(assignment):
+                self._ask(assignment, clients.changelog)
+        if self._in(Phase.RESTORING):
+            self._restore(clients.changelog)
+
+    def _in(self, phase: Phase) -> list[Assignment]:
+        return [assignment for assignment in self._assignments.values() if assignment.phase is phase]
+
+    @contextmanager
+    def _refusing(self, assignment: Assignment) -> Iterator[None]:
+        """A partition that contradicts itself is refused alone; the others go on."""
+        try:
+            yield
+        except PartitionRefused as error:
+            assignment.move_to(Phase.REFUSED)
+            self._observer.refused(error)
+
+    def _ask(self, assignment: Assignment, changelog: ChangelogReader) -> None:
+        facts = assignment.inquiry.answer()
+        if facts is None:
+            return
+        assignment.facts = facts
+        self._store.wipe(assignment.partition)
+        changelog.open(assignment.partition, facts.changelog_end)
+        assignment.move_to(Phase.RESTORING)
+
+    def _restore(self, changelog: ChangelogReader) -> None:
+        by_partition: dict[int, list[ChangelogRecord]] = {}
+        for record in changelog.read(_SLICE_RECORDS):
+            by_partition.setdefault(record.partition, []).append(record)
+        for assignment in self._in(Phase.RESTORING):
+            with self._refusing(assignment):
+                self._keep(assignment, by_partition.get(assignment.partition, []))
+                if changelog.reached_end(assignment.partition):
+                    changelog.close(assignment.partition)
+                    self._claim(assignment)
+
+    def _keep(self, assignment: Assignment, records: list[ChangelogRecord]) -> None:
+        states: dict[bytes, bytes | None] = {}
+        for record in records:
+            if record.key.startswith(STATE_PREFIX):
+                states[record.key[len(STATE_PREFIX) :]] = record.value
+            elif record.key.startswith(LEDGER_PREFIX) and record.value is not None:
+                assignment.restore.ledger = load_ledger(record.value)
+        if records:
+            assignment.restore.records += len(records)
+            self._store.apply(assignment.partition, states, records[-1].offset)
+
+    def _claim(self, assignment: Assignment) -> None:
+        assert assignment.facts is not None
+        start = reconcile(
+            assignment.partition,
+            assignment.facts,
+            assignment.restore.ledger,
+            from_earliest=self._from_earliest,
+            adopt_group=self._adopt_group,
+        )
+        if start.warning:
+            self._observer.warned(start.warning, assignment.partition)
+        assignment.term = start.term
+        assignment.starts = start.starts
+        assignment.ledger = Ledger(start.next, start.open)
+        assignment.move_to(Phase.CLAIMING)

@@ -1,0 +1,103 @@
+"""A turn: one answer's worth of work, as the worker thread holds it.
+
+A turn never leaves the worker thread. Each phase is its own type that holds
+exactly what is known by then; a turn moves on by being replaced.
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from stream_worker.bot.bot import Bot
+from stream_worker.contracts.decode import Arrival
+from stream_worker.conversation.mailbox import PendingTurn
+from stream_worker.orders import Encoded, TurnRef
+from stream_worker.stages.dialogue import Decision
+from stream_worker.stages.parsing import Parsed
+from stream_worker.stages.prompter import PreparedPrompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One attempt of a turn. Times are of the monotonic clock, but for `started_ms`."""
+
+    ref: TurnRef
+    conversation: str
+    pending: PendingTurn
+    bot: Bot
+    text: str
+    started: float
+    started_ms: int
+    parsed: Parsed
+    parse_seconds: float
+    failures: int
+    """Attempts that counted against the event."""
+    successes_seen: int | None = None
+    """The engine's count of successes when this turn last failed for the engine's sake."""
+
+    @property
+    def arrivals(self) -> tuple[Arrival, ...]:
+        return self.pending.arrivals
+
+    @property
+    def first(self) -> Arrival:
+        return self.pending.first
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """The encoder has it, until `deadline`."""
+
+    turn: Turn
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is to be done is known; `understanding` is None for a bot without intents."""
+
+    turn: Turn
+    understanding: Encoded | None
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Generating:
+    """The engine has it, until `deadline`. `seed` and `prompt` are kept for the analysis."""
+
+    decided: Decided
+    prompt: PreparedPrompt
+    seed: int
+    deadline: float
+
+    @property
+    def turn(self) -> Turn:
+        return self.decided.turn
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """It failed and starts again at `until`."""
+
+    turn: Turn
+    until: float
+    failures: int
+    successes_seen: int | None
+
+
+Phase = Understanding | Generating | Resting
+
+
+def turn_id(arrival: Arrival) -> str:
+    """The turn's name, from its first event: the same after any replay."""
+    identity = f"{arrival.conversation}\0{arrival.source}\0{arrival.event_id}"
+    return blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def reply_id(turn: str, redrive: str) -> str:
+    """The reply's name; another one for each redrive, so that a gateway sends it again."""
+    return turn if not redrive else blake2b(f"{turn}\0{redrive}".encode(), digest_size=16).hexdigest()
+
+
+def seed_of(turn: str) -> int:
+    """The seed of a turn's sampling: the same logits give the same text."""
+    return int(turn[:15], 16)

@@ -1,0 +1,274 @@
+"""The worker: one loop on one thread that owns Kafka, assignments, ledgers, state and outbox.
+
+    take partitions → admit records → advance turns → throttle → commit
+
+It waits in one place a tick: on its inbox while turns are running, in the
+poll while nothing is. Partitions are given back inside the callback of the
+client, because they are others' when it returns.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from stream_worker.admission.pressure import Load, Pace, Pressure
+from stream_worker.assignment import Assignment, Phase, Restore
+from stream_worker.clock import Clock
+from stream_worker.committer import Committer
+from stream_worker.connection import Connection
+from stream_worker.conversation.states import States
+from stream_worker.conversation.store import Store
+from stream_worker.errors import ClientsBroken, PartitionRefused
+from stream_worker.inbox import Inbox
+from stream_worker.kafka.outbox import Outbox
+from stream_worker.observer import Observer, Snapshot
+from stream_worker.pipeline import Pipeline
+from stream_worker.settings import Settings
+from stream_worker.taking import Taking
+
+_IDLE_WAIT_S = 0.1
+_TAKING_WAIT_S = 0.005
+_SNAPSHOT_EVERY_S = 1.0
+_LEAVE_S = 5.0
+
+
+class Watchdog(Protocol):
+    def check(self) -> None:
+        """Raises Fatal when another thread shows no sign of life."""
+        ...
+
+
+class Worker:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        assignments: dict[int, Assignment],
+        connection: Connection,
+        taking: Taking,
+        pipeline: Pipeline,
+        committer: Committer,
+        outbox: Outbox,
+        store: Store,
+        inbox: Inbox,
+        observer: Observer,
+        watchdog: Watchdog,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._assignments = assignments
+        self._connection = connection
+        self._taking = taking
+        self._pipeline = pipeline
+        self._committer = committer
+        self._outbox = outbox
+        self._store = store
+        self._inbox = inbox
+        self._observer = observer
+        self._watchdog = watchdog
+        self._clock = clock
+        self._pressure = Pressure(settings.admission)
+        self._commit_due = 0.0
+        self._snapshot_due = 0.0
+        self._took = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Asks the loop to end; safe from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until `stop`; then drains, leaves and returns. Raises Fatal when the process must end."""
+        self.join()
+        while not self._stopping:
+            self.tick()
+        self.shut_down()
+
+    def join(self) -> None:
+        """Joins the group. Only a worker whose engine is warm may."""
+        self._connection.clients.subscription.join(self)
+
+    def tick(self) -> None:
+        """One turn of the loop."""
+        try:
+            self._taking.advance(self._connection.clients)
+            self._admit()
+            self._advance()
+            self._throttle()
+            self._commit_if_due()
+        except ClientsBroken as error:
+            self._replace_clients(error)
+        except PartitionRefused as error:
+            self._refuse(error)
+
+    def shut_down(self) -> None:
+        """Lets running turns end, gives the partitions back, leaves the group."""
+        deadline = self._clock.monotonic() + self._settings.drain_timeout_s
+        try:
+            self._close(self._assignments)
+            while self._pipeline.running and self._clock.monotonic() < deadline:
+                self._inbox.wait(self._settings.tick_ms / 1000)
+                self._advance()
+                self._commit_if_due()
+            self._connection.clients.subscription.leave(_LEAVE_S)
+        except ClientsBroken as error:
+            # Nothing is lost: what was not committed is done again by whoever takes the partitions.
+            self._observer.clients_replaced(error)
+        self._connection.close()
+
+    # Rebalances: called by the subscription from within `take` and `leave`.
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """Notes the partitions; taking them is done by the loop, in slices."""
+        for partition in partitions:
+            self._assignments[partition] = Assignment(
+                partition=partition,
+                inquiry=self._connection.clients.offsets.ask(partition),
+                states=States(self._store, partition),
+                restore=Restore(started=self._clock.monotonic()),
+                max_waiting_events=self._settings.admission.max_waiting_events,
+            )
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """Lets running turns end for a moment, commits once, and lets go. When this returns they are others'."""
+        deadline = self._clock.monotonic() + self._settings.kafka.release_ms / 1000
+        self._close(partitions)
+        self._finish_turns(partitions, deadline)
+        committed = False
+        while not committed:
+            committed = self._committer.commit(self._connection.clients, frozenset(partitions))
+            if self._clock.monotonic() >= deadline:
+                break
+        self._drop(partitions)
+        self._observer.released(len(partitions), lost=False)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """They are others' already: nothing of them may leave."""
+        self._drop(partitions)
+        self._observer.released(len(partitions), lost=True)
+
+    # The parts of a tick
+
+    def _admit(self) -> None:
+        for record in self._connection.clients.subscription.take(self._pressure.limit, self._wait()):
+            assignment = self._assignments.get(record.partition)
+            if assignment is not None and assignment.is_serving and not assignment.is_closing:
+                self._pipeline.admit(assignment, record)
+                self._took += 1
+
+    def _wait(self) -> float:
+        """Waits on the inbox while turns run; returns how long the poll may wait when none do. Busy: not at all."""
+        took, self._took = self._took, 0
+        if took:
+            return 0.0
+        if self._pipeline.running:
+            self._inbox.wait(self._settings.tick_ms / 1000)
+            return 0.0
+        if any(assignment.phase in _BEING_TAKEN for assignment in self._assignments.values()):
+            return _TAKING_WAIT_S
+        if len(self._outbox):
+            return min(_IDLE_WAIT_S, max(0.0, self._commit_due - self._clock.monotonic()))
+        return _IDLE_WAIT_S
+
+    def _advance(self) -> None:
+        self._pipeline.tick()
+        self._pipeline.absorb(self._inbox.drain())
+        self._watchdog.check()
+        self._observer.beat()
+
+    def _throttle(self) -> None:
+        now = self._clock.monotonic()
+        before = self._pressure.pace
+        pace = self._pressure.update(self._load(), now, engine_away=self._pipeline.engine_away)
+        if pace is not before:
+            serving = [partition for partition, each in self._assignments.items() if each.is_serving]
+            if pace is Pace.PAUSED:
+                self._connection.clients.subscription.pause(serving)
+            elif before is Pace.PAUSED:
+                self._connection.clients.subscription.resume(serving)
+        if now >= self._snapshot_due:
+            self._snapshot_due = now + _SNAPSHOT_EVERY_S
+            self._observer.snapshot(self._snapshot(pace is Pace.PAUSED))
+
+    def _load(self) -> Load:
+        return Load(
+            events=sum(each.waiting_events for each in self._assignments.values()),
+            bytes=sum(each.held_bytes for each in self._assignments.values()),
+            uncommitted=len(self._outbox),
+        )
+
+    def _commit_if_due(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._commit_due:
+            return
+        self._committer.commit(self._connection.clients)
+        # From the end of the last one: back to back, transactions wait for each other in the broker.
+        interval = self._settings.kafka.commit_interval_ms / 1000
+        self._commit_due = max(now + interval, self._clock.monotonic() + interval / 4)
+
+    def _snapshot(self, paused: bool) -> Snapshot:
+        subscription = self._connection.clients.subscription
+        lags: dict[int, int] = {}
+        for partition, assignment in self._assignments.items():
+            end = subscription.high_watermark(partition) if assignment.is_serving else None
+            if end is not None:
+                lags[partition] = max(0, end - assignment.ledger.group_offset)
+        return Snapshot(
+            phases={partition: each.phase.value for partition, each in self._assignments.items()},
+            lags=lags,
+            ages_s={partition: self._age(each) for partition, each in self._assignments.items()},
+            running_turns=self._pipeline.running,
+            waiting_events=sum(each.waiting_events for each in self._assignments.values()),
+            uncommitted=len(self._outbox),
+            paused=paused,
+            engine_away=self._pipeline.engine_away,
+        )
+
+    def _age(self, assignment: Assignment) -> float:
+        oldest = next(iter(assignment.timestamps.values()), None)
+        return 0.0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000
+
+    # Letting go
+
+    def _close(self, partitions: Sequence[int] | dict[int, Assignment]) -> None:
+        for partition in partitions:
+            if (assignment := self._assignments.get(partition)) is not None:
+                assignment.is_closing = True
+
+    def _finish_turns(self, partitions: Sequence[int], deadline: float) -> None:
+        """Pumps the inbox until no turn of these partitions runs, or it is too late. Polls nothing."""
+        while self._clock.monotonic() < deadline and any(
+            self._assignments[partition].turns for partition in partitions if partition in self._assignments
+        ):
+            self._inbox.wait(self._settings.tick_ms / 1000)
+            self._advance()
+
+    def _drop(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            assignment = self._assignments.get(partition)
+            if assignment is None:
+                continue
+            self._pipeline.drop(assignment)
+            self._connection.clients.changelog.close(partition)
+            assignment.move_to(Phase.GONE)
+            del self._assignments[partition]
+        self._outbox.drop(partitions)
+
+    def _refuse(self, error: PartitionRefused) -> None:
+        """A state that cannot be read: its partition stands still until a person has looked; the others go on."""
+        assignment = self._assignments.get(error.partition) if error.partition is not None else None
+        if assignment is None:
+            raise error
+        self._observer.refused(error)
+        self._pipeline.drop(assignment)
+        self._outbox.drop([assignment.partition])
+        assignment.move_to(Phase.REFUSED)
+
+    def _replace_clients(self, error: ClientsBroken) -> None:
+        """Everything in hand is dropped and taken anew; engine and cache stay."""
+        self._observer.clients_replaced(error)
+        self.lost(list(self._assignments))
+        self._connection.replace(error)
+        self.join()
+
+
+_BEING_TAKEN = frozenset({Phase.ASKING, Phase.RESTORING, Phase.CLAIMING})
