@@ -50,7 +50,7 @@ class KafkaEdge:
         self._who = who
         self._beat = beat
         self._admin = AdminClient(admin_settings(settings))
-        self._limits = max_record_bytes(settings, self._admin)
+        self._limits = max_record_bytes(self._admin, settings)
         self._subscription: KafkaSubscription | None = None
         self._changelog: KafkaChangelog | None = None
         self._transactions: KafkaTransactions | None = None

@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its `__all__`
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_worker.errors import Code, Fatal
 from stream_worker.kafka.faults import beyond_repair

@@ -51,6 +51,7 @@ class KafkaSubscription:
         with _client_errors():
             self._consumer.incremental_unassign([place])
             self._consumer.incremental_assign([place])
+            self._consumer.resume([place])
         self._read_from[partition] = offset
 
     def pause(self, partitions: Sequence[int]) -> None:

@@ -42,6 +42,8 @@ class KafkaTransactions:
         self._give_up_s = give_up_s
         self._beat = beat
         self._positions: dict[int, int] = {}
+        self._failed: KafkaError | None = None
+        self._watch_all = False
 
     def start(self) -> None:
         deadline = time.monotonic() + _START_S
@@ -60,6 +62,7 @@ class KafkaTransactions:
     def commit(self, batch: Batch) -> CommitResult:
         deadline = time.monotonic() + self._give_up_s
         self._positions = {}
+        self._failed = None
         try:
             self._producer.begin_transaction()
             self._send(batch, deadline)
@@ -76,11 +79,14 @@ class KafkaTransactions:
             )
             self._resume(deadline, self._producer.commit_transaction, self._call_timeout_s)
         except KafkaException as error:
-            return self._abort(error.args[0])
+            # "Some messages failed": a report on every record costs a fifth more, so only the next try has them.
+            self._watch_all = error.args[0].code() == KafkaError._INCONSISTENT
+            return self._abort(self._failed or error.args[0])
         except _OutOfTime as error:
             raise ClientsBroken(
                 Code.CLIENTS_BROKEN, f"the broker did not answer a transaction for {self._give_up_s:.0f} s"
             ) from error
+        self._watch_all = False
         return Committed(self._positions)
 
     def close(self) -> None:
@@ -92,7 +98,7 @@ class KafkaTransactions:
         ledgers = {index: partition for partition, index in batch.ledgers.items()}
         produce = self._producer.produce
         for index, record in enumerate(batch.records):
-            on_delivery = self._keep_position if index in ledgers else None
+            on_delivery = self._keep_position if index in ledgers else self._keep_failure if self._watch_all else None
             while True:
                 try:
                     self._produce(produce, record, on_delivery)
@@ -106,9 +112,10 @@ class KafkaTransactions:
     ) -> None:
         partition = -1 if record.partition is None else record.partition
         if on_delivery is None:
-            produce(record.topic, record.value, record.key, partition, headers=record.headers)
+            produce(record.topic, record.value, record.key, partition, headers=list(record.headers))
         else:
-            produce(record.topic, record.value, record.key, partition, on_delivery=on_delivery)
+            headers = list(record.headers)
+            produce(record.topic, record.value, record.key, partition, headers=headers, on_delivery=on_delivery)
 
     def _wait_for_room(self, deadline: float) -> None:
         if time.monotonic() > deadline:
@@ -123,9 +130,15 @@ class KafkaTransactions:
             self._beat()
 
     def _keep_position(self, error: KafkaError | None, message: Message) -> None:
+        self._keep_failure(error, message)
         partition, offset = message.partition(), message.offset()
         if error is None and partition is not None and offset is not None:
             self._positions[partition] = offset
+
+    def _keep_failure(self, error: KafkaError | None, _: Message) -> None:
+        """Purged records failed because others did."""
+        if error is not None and error.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            self._failed = self._failed or error
 
     def _resume(self, deadline: float, call: Callable[..., object], *arguments: object) -> None:
         """Calls again while the error is retriable. Raises KafkaException or _OutOfTime."""
