@@ -1,0 +1,169 @@
+"""Topics on a cluster: made where they are missing, described, measured. Changes nothing that exists."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream_worker.errors import Code, Missing, StreamWorkerError
+from stream_worker.kafka.faults import beyond_repair
+from stream_worker.kafka.topic_check import Finding, TopicFacts, find
+from stream_worker.kafka.topics import TopicSpec, topic_table, written_topics
+from stream_worker.settings import Settings
+
+_CALL_TIMEOUT_S = 8.0
+_VISIBLE_DEADLINE_S = 15.0
+
+T = TypeVar("T")
+
+
+class Creation(StrEnum):
+    """What became of one topic."""
+
+    CREATED = "created"
+    WOULD_BE_CREATED = "would_be_created"
+    EXISTS = "exists"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CreationReport:
+    topic: str
+    result: Creation
+    detail: str
+
+
+def create(admin: AdminClient, specs: Sequence[TopicSpec], *, dry_run: bool = False) -> list[CreationReport]:
+    """Creates what is missing and says of each topic what became of it; with `dry_run` the broker only validates.
+
+    When it returns, every created topic can be written to. Raises Missing when no broker answers.
+    """
+    requests = [
+        NewTopic(spec.name, spec.partitions, spec.replication_factor, config=dict(spec.config)) for spec in specs
+    ]
+    futures = admin.create_topics(
+        requests, operation_timeout=_CALL_TIMEOUT_S, request_timeout=_CALL_TIMEOUT_S, validate_only=dry_run
+    )
+    made = Creation.WOULD_BE_CREATED if dry_run else Creation.CREATED
+    reports = [_report(spec, futures[spec.name], made) for spec in specs]
+    _await_leaders(admin, [report.topic for report in reports if report.result is Creation.CREATED])
+    return reports
+
+
+def check(admin: AdminClient, settings: Settings) -> list[Finding]:
+    """What is wrong with this application's topics. Raises Missing when no broker answers."""
+    specs = topic_table(settings)
+    facts = describe(admin, [spec.name for spec in specs])
+    return find(specs, facts, settings.kafka.bootstrap_servers)
+
+
+def describe(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicFacts]:
+    """The topics of these names as they are; those that do not exist are left out."""
+    descriptions = admin.describe_topics(TopicCollection(list(names)), request_timeout=_CALL_TIMEOUT_S)
+    found = {}
+    for name in names:
+        try:
+            partitions = _result(descriptions[name]).partitions
+        except Missing as error:
+            if error.code is not Code.TOPIC_MISSING:
+                raise
+            continue
+        found[name] = (len(partitions), min(len(partition.replicas) for partition in partitions))
+    configs = _configs(admin, list(found))
+    return {name: TopicFacts(partitions, copies, configs[name]) for name, (partitions, copies) in found.items()}
+
+
+def max_record_bytes(admin: AdminClient, settings: Settings) -> dict[str, int]:
+    """`max.message.bytes` of every topic that the worker writes to. Raises Missing where there is none."""
+    names = written_topics(settings)
+    facts = describe(admin, names)
+    if missing := [name for name in names if name not in facts]:
+        raise Missing(
+            Code.TOPIC_MISSING,
+            f"{', '.join(missing)} missing on {settings.kafka.bootstrap_servers}: run `stream-worker topics create`",
+        )
+    return {name: facts[name].number("max.message.bytes") for name in names}
+
+
+def _report(spec: TopicSpec, future: "Future[None]", made: Creation) -> CreationReport:
+    size = f"{spec.partitions} partitions, {spec.replication_factor} copies"
+    try:
+        future.result()
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return CreationReport(spec.name, Creation.EXISTS, "left as it is")
+        if _unanswered(error):
+            raise _as_ours(error) from exception
+        detail = f"{error.str()} ({error.name()})"
+        if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+            detail += "; lower topics.replication_factor and topics.min_insync_replicas"
+        return CreationReport(spec.name, Creation.FAILED, detail)
+    return CreationReport(spec.name, made, size)
+
+
+def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
+    """A topic is created before every broker knows of it; a producer would be told that it does not exist."""
+    deadline = time.monotonic() + _VISIBLE_DEADLINE_S
+    waiting = set(names)
+    while waiting:
+        waiting -= _led_topics(admin)
+        if waiting and time.monotonic() > deadline:
+            raise Missing(
+                Code.TOPIC_MISSING,
+                f"{', '.join(sorted(waiting))} created, but without a leader after {_VISIBLE_DEADLINE_S:.0f} s",
+            )
+        if waiting:
+            admin.poll(0.05)
+
+
+def _led_topics(admin: AdminClient) -> set[str]:
+    """The names of the topics whose partitions all have a leader."""
+    try:
+        topics = admin.list_topics(timeout=_CALL_TIMEOUT_S).topics
+    except KafkaException as exception:
+        raise _as_ours(exception.args[0]) from exception
+    return {
+        name for name, topic in topics.items() if all(partition.leader >= 0 for partition in topic.partitions.values())
+    }
+
+
+def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    futures = admin.describe_configs(resources, request_timeout=_CALL_TIMEOUT_S)
+    return {
+        resource.name: {entry.name: entry.value for entry in _result(future).values()}
+        for resource, future in futures.items()
+    }
+
+
+def _result(future: "Future[T]") -> T:
+    try:
+        return future.result()
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        raise _as_ours(error) from exception
+
+
+def _unanswered(error: KafkaError) -> bool:
+    """Whether the client gave up, rather than a broker said no: librdkafka's own codes are negative."""
+    return error.code() < 0
+
+
+def _as_ours(error: KafkaError) -> StreamWorkerError:
+    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return Missing(Code.TOPIC_MISSING, error.str())
+    if (fault := beyond_repair(error)) is not None:
+        return fault
+    return Missing(
+        Code.BROKER_UNREACHABLE,
+        f"no usable answer from the brokers ({error.name()}: {error.str()}): "
+        "check kafka.bootstrap_servers, and that a broker runs there",
+    )

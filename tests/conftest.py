@@ -1,0 +1,34 @@
+"""In CI a test that needs a broker or a model must run: its skip is a failure."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_MUST_RUN = tuple(Path(__file__).parent / name for name in ("kafka", "chaos", "e2e"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _refuse_skip(item.path, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:
+        _refuse_skip(collector.path, report)
+    return report
+
+
+def _refuse_skip(path: Path, report: Any) -> None:
+    if os.environ.get("CI") == "true" and any(path.is_relative_to(folder) for folder in _MUST_RUN):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where it must run: {report.longrepr}"
