@@ -1,0 +1,87 @@
+"""Back-pressure, the breaker, the order of starts: decisions over values."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_worker.admission.breaker import Breaker
+from stream_worker.admission.expiry import has_expired
+from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure
+from stream_worker.admission.queue import ReadyQueue
+from stream_worker.settings.admission import AdmissionSettings
+from tests.unit.arrivals import message
+
+_SETTINGS = AdmissionSettings(upper_mark_events=100, lower_mark_events=50, pause_after_ms=1_000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.floats(0.01, 2.0)), max_size=40))
+def test_the_pace_is_full_below_the_lower_mark_and_never_above_the_upper(steps: list[tuple[int, float]]) -> None:
+    pressure, now, slow_since = Pressure(_SETTINGS), 0.0, None
+    for events, seconds in steps:
+        now += seconds
+        pace = pressure.update(Load(events, 0, 0), now, engine_away=False)
+        if events <= 50:
+            assert pace is Pace.FULL
+        if events >= 100:
+            assert pace is not Pace.FULL
+        if pace is Pace.FULL:
+            slow_since = None
+        elif slow_since is None:
+            assert pace is Pace.SLOW
+            slow_since = now
+        assert (pace is Pace.PAUSED) <= (slow_since is not None and now - slow_since >= 1.0)
+        assert pressure.limit == {Pace.FULL: FULL_SPEED, Pace.SLOW: 1, Pace.PAUSED: 0}[pace]
+
+
+def test_uncommitted_work_counts_as_in_hand() -> None:
+    pressure = Pressure(_SETTINGS)
+    assert pressure.update(Load(0, 0, 60_000), 0.0, engine_away=False) is Pace.SLOW
+
+
+def test_the_breaker_doubles_its_pause_and_closes_on_success() -> None:
+    breaker = Breaker(1.0)
+    now, pauses = 0.0, []
+    for _ in range(7):
+        until = breaker.fail(now)
+        assert breaker.fail(now + 0.5) == until, "failures of the same wave count once"
+        assert not breaker.may_try(until - 0.01)
+        pauses.append(until - now)
+        now = until
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    breaker.succeed()
+    assert not breaker.is_open
+    assert breaker.may_try(now)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 50)), min_size=1, max_size=30))
+def test_starts_go_by_age_within_a_tenant_and_tenants_share(waiting: list[tuple[str, int]]) -> None:
+    queue = ReadyQueue()
+    for number, (tenant, age) in enumerate(waiting):
+        queue.add(timestamp_ms=age, partition=0, term=1, conversation=str(number), tenant=tenant)
+    popped: dict[str, list[int]] = {"a": [], "b": []}
+    remaining = {tenant: sum(each == tenant for each, _ in waiting) for tenant in "ab"}
+    while (candidate := queue.pop()) is not None:
+        queue.started(candidate.tenant)
+        other = "b" if candidate.tenant == "a" else "a"
+        if remaining[other]:
+            assert len(popped[candidate.tenant]) <= len(popped[other])
+        popped[candidate.tenant].append(candidate.timestamp_ms)
+        remaining[candidate.tenant] -= 1
+    assert len(queue) == 0
+    assert all(ages == sorted(ages) for ages in popped.values())
+
+
+def test_a_conversation_waits_once_however_often_it_is_added() -> None:
+    queue = ReadyQueue()
+    for age in (5, 3):
+        queue.add(timestamp_ms=age, partition=0, term=1, conversation="c", tenant="")
+    assert len(queue) == 1
+    assert queue.pop() is not None
+    assert queue.pop() is None
+
+
+def test_age_and_expires_at_are_looked_at() -> None:
+    written = message(0).record.timestamp_ms
+    assert not has_expired(message(0), written + 10**9, 0)
+    assert has_expired(message(0), written + 101, 100)
+    assert not has_expired(message(0), written + 100, 100)
+    assert has_expired(message(0, expires_at=written + 5), written + 5, 0)

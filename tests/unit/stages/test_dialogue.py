@@ -1,0 +1,146 @@
+"""Dialogue: intents lead to rules, slots are carried over, and the bot file is refused with a position."""
+
+from pathlib import Path
+
+import pytest
+
+from stream_worker.bot.bot import Bot
+from stream_worker.bot.loader import load_bot
+from stream_worker.conversation.state import EMPTY, Bounds, ConversationState, HeldBy, Holder, apply
+from stream_worker.errors import Misconfigured
+from stream_worker.orders import Encoded, IntentScore, SlotSpan, TurnRef
+from stream_worker.settings.engine import SamplingSettings
+from stream_worker.stages.check import Passed, Replaced, check
+from stream_worker.stages.dialogue import Decision, ModelAnswer, TextAnswer, decide
+
+_BOT = """
+bot: weather
+system: Be brief.
+understanding: heads
+fills_slots: [inform]
+refusals: [my password]
+refusal_reply: No.
+intents:
+  weather:
+    slots: [location, date]
+  lights_on:
+    slots: [room]
+    keeps_intent: false
+    emit:
+      - command: light.switch
+        arguments: {room: "{{ room or 'everywhere' }}", state: "on"}
+    reply: {template: "The lamp is on{% if room %} in the {{ room }}{% endif %}."}
+  human:
+    handoff: true
+    reply: {template: One moment.}
+"""
+
+
+@pytest.fixture
+def bot(tmp_path: Path) -> Bot:
+    return _load(tmp_path, _BOT)
+
+
+def _load(folder: Path, text: str) -> Bot:
+    file = folder / "bot.yaml"
+    file.write_text(text)
+    return load_bot(file, SamplingSettings())
+
+
+def _understood(intent: str, *slots: tuple[str, str], in_scope: bool = True) -> Encoded:
+    return Encoded(
+        ref=TurnRef(0, 1, "t", 1),
+        intents=(IntentScore(intent, 0.9),),
+        in_scope=in_scope,
+        scope=0.9,
+        slots=tuple(SlotSpan(name, value, 0, len(value), 0.9) for name, value in slots),
+        batch_size=1,
+        seconds=0.0,
+    )
+
+
+def _after(state: ConversationState, decision: Decision) -> ConversationState:
+    return apply(state, decision.changes, Bounds(max_messages=10, dedup_window=10))
+
+
+def test_a_message_that_only_fills_slots_keeps_the_intent_and_carries_the_rest(bot: Bot) -> None:
+    first = decide(bot, EMPTY, _understood("weather", ("location", "Beijing"), ("date", "tomorrow")))
+    assert isinstance(first.answer, ModelAnswer)
+    second = decide(bot, _after(EMPTY, first), _understood("inform", ("location", "Shanghai")))
+    assert second.intent == "weather"
+    assert {slot.name: (slot.value, slot.carried) for slot in second.slots} == {
+        "location": ("Shanghai", False),
+        "date": ("tomorrow", True),
+    }
+
+
+def test_filling_slots_without_an_active_intent_falls_back(bot: Bot) -> None:
+    decision = decide(bot, EMPTY, _understood("inform", ("location", "Shanghai")))
+    assert decision.intent is None
+    assert decision.slots == ()
+
+
+def test_another_intent_does_not_inherit_slots(bot: Bot) -> None:
+    state = _after(EMPTY, decide(bot, EMPTY, _understood("weather", ("location", "Beijing"))))
+    decision = decide(bot, state, _understood("lights_on"))
+    assert decision.slots == ()
+    assert decision.answer == TextAnswer("The lamp is on.")
+
+
+def test_a_command_is_emitted_with_its_arguments(bot: Bot) -> None:
+    decision = decide(bot, EMPTY, _understood("lights_on", ("room", "kitchen")))
+    assert decision.answer == TextAnswer("The lamp is on in the kitchen.")
+    (command,) = decision.commands
+    assert (command.name, command.arguments) == ("light.switch", {"room": "kitchen", "state": "on"})
+    assert _after(EMPTY, decision).intent is None, "keeps_intent: false leaves the dialogue where it was"
+
+
+def test_handing_over_changes_who_has_the_conversation(bot: Bot) -> None:
+    decision = decide(bot, EMPTY, _understood("human"))
+    assert HeldBy(Holder.HUMAN) in decision.changes
+    assert _after(EMPTY, decision).holder is Holder.HUMAN
+
+
+def test_what_is_out_of_scope_or_unknown_falls_back(bot: Bot) -> None:
+    for understood in (_understood("weather", in_scope=False), _understood("unheard_of"), None):
+        decision = decide(bot, EMPTY, understood)
+        assert decision.intent is None
+        assert isinstance(decision.answer, ModelAnswer)
+
+
+def test_a_template_cannot_reach_beyond_its_slots(tmp_path: Path) -> None:
+    bot = _load(tmp_path, "bot: b\nfallback: {reply: {template: \"{{ ''.__class__ }}\"}}\n")
+    decision = decide(bot, EMPTY, None)
+    assert isinstance(decision.answer, TextAnswer)
+    assert "class" not in decision.answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("bot: b\nintentz: {}\n", r"bot\.yaml:2:1: intentz"),
+        ("bot: b\nintents:\n  x:\n    slots: 5\n", r"bot\.yaml:4:5: intents\.x\.slots"),
+        ("bot: b\nfallback: {reply: {template: '{{ x'}}\n", "template of `fallback` is invalid"),
+        ("bot: [\n", r"bot\.yaml:2:1: not YAML"),
+        ("- a\n", "a bot file is a mapping"),
+    ],
+)
+def test_a_wrong_bot_file_is_refused_with_its_position(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(Misconfigured, match=complaint):
+        _load(tmp_path, text)
+
+
+def test_a_missing_bot_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"nothing\.yaml"):
+        load_bot(tmp_path / "nothing.yaml", SamplingSettings())
+
+
+def test_the_version_follows_the_content(tmp_path: Path) -> None:
+    first = _load(tmp_path, "bot: b\n").version
+    assert _load(tmp_path, "bot: b\n").version == first
+    assert _load(tmp_path, "bot: b\nsystem: x\n").version != first
+
+
+def test_a_reply_with_a_refused_text_is_replaced(bot: Bot) -> None:
+    assert check(bot, "Your order is on its way.") == Passed("Your order is on its way.")
+    assert check(bot, "It is My Password!") == Replaced("No.", "refusals[1]")
