@@ -1,5 +1,7 @@
 """Events for tests, as if they had been read."""
 
+from typing import Any
+
 import orjson
 
 from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
@@ -14,11 +16,11 @@ def record(offset: int, value: object, *, key: str = "c-1", partition: int = 0, 
     )
 
 
-def message(offset: int, text: str = "hello", *, conversation: str = "c-1", **fields: object) -> Arrival:
+def message(offset: int, text: str = "hello", *, conversation: str = "c-1", **fields: Any) -> Arrival:
     return arrival(offset, conversation=conversation, sender={"id": "u-1"}, text=text, **fields)
 
 
-def arrival(offset: int, *, conversation: str = "c-1", headers: Headers = (), **fields: object) -> Arrival:
+def arrival(offset: int, *, conversation: str = "c-1", headers: Headers = (), **fields: Any) -> Arrival:
     value = {"conversation_id": conversation, "message_id": f"m-{offset}", **fields}
     found = decode(record(offset, value, key=conversation, headers=headers), _RULES)
     assert not isinstance(found, Undecodable), found.detail

@@ -1,5 +1,7 @@
 """The mailbox: one turn at a time, order kept, nothing lost, control events settle with their turn."""
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -29,7 +31,7 @@ class MailboxMachine(RuleBasedStateMachine):
         self.inside: list[int] = []
         self.started: list[int] = []
 
-    def _arrival(self, **fields: object) -> Arrival:
+    def _arrival(self, **fields: Any) -> Arrival:
         self.offset += 1
         return arrival(self.offset, **fields)
 
