@@ -1,0 +1,123 @@
+"""`chat`: a conversation on the terminal, over the real topics."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stream_worker.cli.exchange import Conversation
+    from stream_worker.settings import Settings
+
+_REPLY_S = 120.0
+_HELP = "/handoff  /handback  /reset  /why  /save FILE  /quit"
+
+
+def chat(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")] = None,
+    kafka: Annotated[str | None, typer.Option(help="Brokers, instead of kafka.bootstrap_servers.")] = None,
+    explain: Annotated[bool, typer.Option(help="Show scores, prompt and cache under each reply.")] = False,
+    conversation: Annotated[str | None, typer.Option(help="The conversation's id; a new one if left out.")] = None,
+) -> None:
+    """Chat with a running worker group.
+
+    Deltas appear as they are generated; intent, slots and timings stand under each reply.
+
+    Example: stream-worker chat --explain
+    """
+    from stream_worker.settings.loader import load_settings
+
+    overrides = {"kafka.bootstrap_servers": kafka} if kafka else {}
+    settings = load_settings(config, overrides)
+    converse(settings, conversation or new_id(), explain=explain, lines=None)
+
+
+def new_id() -> str:
+    return f"chat-{uuid4().hex[:8]}"
+
+
+def converse(settings: "Settings", conversation_id: str, *, explain: bool, lines: list[str] | None) -> None:
+    """A conversation from given lines, or from the keyboard until it ends."""
+    from rich.console import Console
+
+    from stream_worker.cli.exchange import Conversation
+    from stream_worker.kafka.gateway import Gateway
+
+    console = Console()
+    gateway = Gateway(settings)
+    try:
+        gateway.follow()
+        talk = Conversation(
+            gateway, console, conversation_id, explain=explain, expects_analysis=settings.outputs.analysis
+        )
+        if lines is not None:
+            for line in lines:
+                console.print(f"[bold green]you[/] {line}", highlight=False)
+                talk.say(line, _REPLY_S)
+            return
+        console.print(f"[dim]{_HELP}[/]")
+        _read_keyboard(console, talk)
+    finally:
+        gateway.close()
+
+
+def _read_keyboard(console: "Console", talk: "Conversation") -> None:
+    while True:
+        try:
+            text = console.input("[bold green]you[/] ").strip()
+        except EOFError:
+            console.print()
+            return
+        if text == "/quit":
+            return
+        if text.startswith("/"):
+            _command(console, talk, text)
+        elif text:
+            talk.say(text, _REPLY_S)
+
+
+def _command(console: "Console", talk: "Conversation", text: str) -> None:
+    from stream_worker.cli.exchange import evidence
+
+    name, _, argument = text.partition(" ")
+    match name:
+        case "/handoff" | "/handback":
+            talk.signal(name[1:], _REPLY_S)
+            console.print("[dim](a human has it)[/]" if name == "/handoff" else "[dim](the bot has it again)[/]")
+        case "/reset":
+            talk.signal("erasure", _REPLY_S)
+            console.print("[dim](everything kept of this conversation is gone)[/]")
+        case "/why":
+            last = next((each.analysis for _, each in reversed(talk.exchanges) if each.analysis), None)
+            for line in evidence(last) if last else ["nothing was answered yet"]:
+                console.print(f"[dim]    {line}[/]", soft_wrap=True)
+        case "/save" if argument:
+            save(talk, Path(argument))
+            console.print(f"[dim](saved as a golden conversation in {argument})[/]", highlight=False)
+        case _:
+            console.print(f"[dim]{_HELP}[/]")
+
+
+def save(talk: "Conversation", file: Path) -> None:
+    """The conversation as a golden test: what was said, and what is expected to be understood."""
+    from ruamel.yaml import YAML
+
+    steps: list[dict[str, object]] = []
+    for text, exchange in talk.exchanges:
+        steps.append({"user": text})
+        analysis = exchange.analysis
+        if analysis is not None:
+            expected: dict[str, object] = {"intent": analysis.intent}
+            if analysis.slots:
+                expected["slots"] = {
+                    slot.name: {"value": slot.value, "carried": True} if slot.carried else slot.value
+                    for slot in analysis.slots
+                }
+            steps.append({"expect": expected})
+        elif exchange.metric is not None and exchange.reply is None:
+            steps.append({"expect": {"silent": True}})
+    with file.open("w", encoding="utf-8") as out:
+        YAML().dump({"conversation": talk.id, "steps": steps}, out)
