@@ -1,0 +1,171 @@
+"""Settings from defaults, file, environment and flags, in this order. Nothing else reads the environment.
+
+Everything that is wrong is reported at once, each with where it stands and,
+for a name that nobody knows, the nearest one. Values of secrets are in no
+message and no display.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from rapidfuzz import process
+
+from stream_worker.errors import Code
+from stream_worker.settings import document, environment, tree
+from stream_worker.settings.root import Settings
+from stream_worker.settings.source import DEFAULT, Complaint, Origin, Source, refuse
+
+MASK = "***"
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_LEAST_LIKENESS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and where each of their values came from."""
+
+    settings: Settings
+    sources: Mapping[tree.Path, Source]
+    secrets: frozenset[tree.Path]
+
+    def values(self) -> Iterator[tuple[str, object, Source]]:
+        """Every setting with its value, secrets masked, and its source."""
+        for path, value in tree.leaves(self.settings.model_dump(mode="json")):
+            yield tree.dotted(path), self._shown(path, value), self.source(path)
+
+    def source(self, path: tree.Path) -> Source:
+        """Of the value itself, else of the nearest part of the tree that was given as a whole."""
+        return next((self.sources[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.sources), DEFAULT)
+
+    def masked(self) -> dict[str, Any]:
+        """The whole tree as JSON values, secrets masked."""
+        shown: dict[str, Any] = self._masked(self.settings.model_dump(mode="json"), ())
+        return shown
+
+    def _masked(self, node: Any, path: tree.Path) -> Any:
+        if isinstance(node, dict):
+            return {key: self._masked(value, (*path, key)) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._masked(value, (*path, index)) for index, value in enumerate(node)]
+        return self._shown(path, node)
+
+    def _shown(self, path: tree.Path, value: object) -> object:
+        return MASK if path in self.secrets or tree.is_secret(path) else value
+
+
+def load_settings(
+    path: Path | None, overrides: Mapping[str, object] = _NOTHING, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """The settings in force. Raises Misconfigured that lists everything wrong."""
+    return resolve(path, overrides, environ).settings
+
+
+def resolve(
+    path: Path | None, overrides: Mapping[str, object] = _NOTHING, environ: Mapping[str, str] = os.environ
+) -> Resolved:
+    """Like `load_settings`, with the source of every value. `overrides` are flags: dotted names to values."""
+    given = _Given(document.read(path, environ) if path is not None else document.Document())
+    for setting, value, source in environment.read(environ, given.complaints):
+        given.put(setting, value, source)
+    for name, value in overrides.items():
+        given.put(tuple(name.split(".")), value, Source(Origin.FLAG, name))
+    return given.validated()
+
+
+def settings_hash(settings: Settings) -> str:
+    """Short and stable: equal for workers that behave alike. Secrets and the instance's name are left out."""
+    seen = sorted(
+        (tree.dotted(path), value)
+        for path, value in tree.leaves(settings.model_dump(mode="json", exclude={"instance"}))
+        if not tree.is_secret(path)
+    )
+    return blake2b(orjson.dumps(seen), digest_size=6).hexdigest()
+
+
+@dataclass(slots=True)
+class _Given:
+    """The values given so far, later ones over earlier ones."""
+
+    document: document.Document
+    complaints: list[Complaint] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.complaints = self.document.complaints
+
+    def put(self, path: tree.Path, value: object, source: Source) -> None:
+        node = self.document.fields
+        for depth, part in enumerate(path[:-1]):
+            child = node.setdefault(str(part), {})
+            if child is None:
+                child = node[str(part)] = {}
+            if not isinstance(child, dict):
+                sentence = f"{tree.dotted(path[: depth + 1])} is a value: nothing stands below it"
+                self.complaints.append(Complaint(Code.CONFIG_INVALID_VALUE, source, sentence))
+                return
+            node = child
+        node[str(path[-1])] = value
+        for below in [each for each in self.document.sources if each[: len(path)] == path]:
+            del self.document.sources[below]
+        self.document.secrets -= {each for each in self.document.secrets if each[: len(path)] == path}
+        self.document.sources[path] = source
+
+    def validated(self) -> Resolved:
+        try:
+            settings = Settings.model_validate(self.document.fields)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_input=False)
+            # A value whose variable is missing has been named already.
+            named = {complaint.source for complaint in self.complaints}
+            self.complaints += [each for each in map(self._complaint, details) if each.source not in named]
+        if self.complaints:
+            raise refuse(self.complaints)
+        return Resolved(settings, self.document.sources, frozenset(self.document.secrets))
+
+    def _complaint(self, detail: ErrorDetails) -> Complaint:
+        path = self._known(detail["loc"])
+        source = self._source(path)
+        name = tree.dotted(path) or "settings"
+        if detail["type"] == "extra_forbidden":
+            return _unknown(path, source)
+        sentence = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+        return Complaint(Code.CONFIG_INVALID_VALUE, source, f"{name}: {sentence}")
+
+    def _known(self, location: tuple[int | str, ...]) -> tree.Path:
+        """The location without the names of union members, which pydantic adds at its end."""
+        node: Any = self.document.fields
+        for depth, part in enumerate(location):
+            try:
+                node = node[part]
+            except (KeyError, IndexError, TypeError):
+                # What is missing is named by its own key; everything deeper says nothing to a reader.
+                known = tree.annotation_at(location[: depth + 1]) is not None
+                return location[: depth + 1] if known else location[:depth]
+        return location
+
+    def _source(self, path: tree.Path) -> Source:
+        """Of the path, of what was given below it (a rule over several fields), or of what is above it."""
+        sources = self.document.sources
+        if path in sources:
+            return sources[path]
+        below = [source for each, source in sources.items() if path and each[: len(path)] == path]
+        above = [sources[path[:n]] for n in range(len(path) - 1, 0, -1) if path[:n] in sources]
+        return (below + above + [DEFAULT])[0]
+
+
+def _unknown(path: tree.Path, source: Source) -> Complaint:
+    key = str(path[-1])
+    known = tree.keys_at(path[:-1])
+    found = process.extractOne(key, known, score_cutoff=_LEAST_LIKENESS)
+    if source.origin is Origin.ENVIRONMENT:
+        nearest = f": did you mean {environment.variable((*path[:-1], found[0]))}?" if found else ""
+        return Complaint(Code.CONFIG_UNKNOWN_VARIABLE, source, f"there is no such setting{nearest}")
+    nearest = f": did you mean `{found[0]}`?" if found else f": known are {', '.join(known)}"
+    return Complaint(Code.CONFIG_UNKNOWN_KEY, source, f"unknown key `{tree.dotted(path)}`{nearest}")

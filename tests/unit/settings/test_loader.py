@@ -1,0 +1,171 @@
+"""Settings say where they come from, and everything wrong is named with its place."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_worker.errors import Code, Misconfigured
+from stream_worker.settings import Settings
+from stream_worker.settings.loader import MASK, load_settings, resolve, settings_hash
+from stream_worker.settings.source import Origin
+
+CANARY = "canary-7f3a"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "stream-worker.yaml"
+
+
+def refused(file: Path | None, environ: dict[str, str] | None = None, **overrides: object) -> Misconfigured:
+    with pytest.raises(Misconfigured) as caught:
+        load_settings(file, overrides, environ or {})
+    return caught.value
+
+
+def test_without_anything_given_the_defaults_hold() -> None:
+    assert load_settings(None, {}, {}) == Settings()
+
+
+def test_flags_win_over_the_environment_and_it_over_the_file(file: Path) -> None:
+    file.write_text("tick_ms: 2\napplication_id: shop\nkafka:\n  release_ms: 9\n")
+    environ = {"STREAM_WORKER__TICK_MS": "3", "STREAM_WORKER__KAFKA__RELEASE_MS": "8"}
+    resolved = resolve(file, {"tick_ms": 4}, environ)
+    assert (resolved.settings.tick_ms, resolved.settings.kafka.release_ms) == (4, 8)
+    sources = {name: source for name, _, source in resolved.values()}
+    assert sources["tick_ms"].origin is Origin.FLAG
+    assert str(sources["kafka.release_ms"]) == "env STREAM_WORKER__KAFKA__RELEASE_MS"
+    assert str(sources["application_id"]) == f"{file}:2:1"
+    assert str(sources["device"]) == "default"
+
+
+def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name(file: Path) -> None:
+    file.write_text("application_id: shop\nkafka:\n  bootstrap_server: x\n")
+    error = refused(file)
+    assert error.code is Code.CONFIG_UNKNOWN_KEY
+    assert error.detail == f"{file}:3:3: unknown key `kafka.bootstrap_server`: did you mean `bootstrap_servers`?"
+
+
+def test_an_unknown_variable_names_the_nearest_one() -> None:
+    error = refused(None, {"STREAM_WORKER__KAFKA__BOOTSTRAP_SERVER": "x"})
+    assert error.code is Code.CONFIG_UNKNOWN_VARIABLE
+    assert "did you mean STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS?" in error.detail
+
+
+def test_variables_with_one_underscore_are_not_ours() -> None:
+    assert load_settings(None, {}, {"STREAM_WORKER_PORT": "tcp://10.0.0.1:80"}) == Settings()
+
+
+def test_everything_wrong_is_listed_at_once(file: Path) -> None:
+    file.write_text("tick_ms: 0\nkafka:\n  start_at: sometimes\nenginee: {}\nengine:\n  model: ${UNSET}\n")
+    detail = refused(file, {"STREAM_WORKER__OUTPUTS__DELTAS": "loud"}).detail
+    for place in (f"{file}:1:1", f"{file}:3:3", f"{file}:4:1", f"{file}:6:3", "STREAM_WORKER__OUTPUTS__DELTAS"):
+        assert place in detail
+
+
+def test_a_rule_over_several_fields_points_into_its_section(file: Path) -> None:
+    file.write_text("kafka:\n  heartbeat_interval_ms: 50000\n")
+    detail = refused(file).detail
+    assert detail.startswith(f"{file}:1:1: kafka: heartbeat_interval_ms must be at most a third")
+
+
+def test_a_list_item_without_a_required_key_is_named(file: Path) -> None:
+    file.write_text("bots:\n  - tenant: acme\n")
+    assert refused(file).detail == f"{file}:2:5: bots[0].file: Field required"
+
+
+def test_a_commented_line_needs_no_variable(file: Path) -> None:
+    file.write_text("# application_id: ${NOBODY_SETS_THIS}\ntick_ms: 7\n")
+    assert load_settings(file, {}, {}).tick_ms == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${NAME}", "shop"),
+        ("${NAME:-other}", "shop"),
+        ("${NONE:-other}", "other"),
+        ("${EMPTY:-other}", "other"),
+        ("a-${NAME}-b", "a-shop-b"),
+    ],
+)
+def test_variables_are_put_into_values(file: Path, text: str, expected: str) -> None:
+    file.write_text(f"application_id: {text}\n")
+    assert load_settings(file, {}, {"NAME": "shop", "EMPTY": ""}).application_id == expected
+
+
+def test_a_doubled_dollar_is_a_plain_one(file: Path) -> None:
+    file.write_text("kafka: {client: {x: '$${NAME}'}}\n")
+    assert load_settings(file, {}, {}).kafka.client == {"x": "${NAME}"}
+
+
+def test_a_variable_cannot_change_the_structure(file: Path) -> None:
+    file.write_text("kafka:\n  bootstrap_servers: ${SERVERS}\n")
+    settings = load_settings(file, {}, {"SERVERS": "a:1\n  release_ms: 1"})
+    assert settings.kafka.bootstrap_servers == "a:1\n  release_ms: 1"
+    assert settings.kafka.release_ms == Settings().kafka.release_ms
+
+
+def test_secrets_are_shown_nowhere(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "servers").write_text(CANARY + "\n")
+    file.write_text("kafka:\n  bootstrap_servers: ${file:servers}\n  client: {sasl.password: " + CANARY + "}\n")
+    environ = {"STREAM_WORKER__KAFKA__CLIENT__SSL_KEY_PASSWORD": CANARY}
+    resolved = resolve(file, {}, environ)
+    assert resolved.settings.kafka.bootstrap_servers == CANARY
+    assert resolved.settings.kafka.client == {"sasl.password": CANARY, "ssl.key.password": CANARY}
+    assert CANARY not in str(list(resolved.values())) + str(resolved.masked())
+    assert resolved.masked()["kafka"]["client"]["sasl.password"] == MASK
+
+
+def test_a_wrong_value_is_not_repeated_in_the_message(file: Path) -> None:
+    file.write_text(f"tick_ms: {CANARY}\nkafka: {{client: {{sasl.password: [{CANARY}]}}}}\n")
+    assert CANARY not in str(refused(file))
+
+
+def test_relative_paths_are_relative_to_the_file(file: Path, tmp_path: Path) -> None:
+    file.write_text("bots: [{file: bots/shop.yaml}]\nengine: {model: ./model}\nconversation: {state_dir: /var/x}\n")
+    settings = load_settings(file, {}, {})
+    assert settings.bots[0].file == tmp_path / "bots/shop.yaml"
+    assert settings.engine.model == str(tmp_path / "model")
+    assert settings.conversation.state_dir == Path("/var/x")
+
+
+def test_lists_in_the_environment_are_yaml() -> None:
+    environ = {"STREAM_WORKER__BOTS": "[{file: a.yaml}]", "STREAM_WORKER__UNDERSTANDING__ENCODER": "null"}
+    settings = load_settings(None, {}, environ)
+    assert (settings.bots[0].file, settings.understanding.encoder) == (Path("a.yaml"), None)
+
+
+@pytest.mark.parametrize(
+    "content", [b"a: [", b"- 1\n", b"\xff\xfe", b"tick_ms: 1\ntick_ms: 2\n", b"1: 2\n", b"a\x00: 1"]
+)
+def test_a_file_that_is_no_mapping_is_refused(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    assert str(file) in refused(file).detail
+
+
+@given(content=st.binary(max_size=60))
+def test_no_file_content_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_bytes(content)
+    with contextlib.suppress(Misconfigured):
+        load_settings(file, {}, {})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    error = refused(tmp_path / "gone.yaml")
+    assert error.code is Code.CONFIG_UNREADABLE
+    assert "gone.yaml" in error.detail
+
+
+def test_the_hash_tells_settings_apart_but_not_by_secrets_or_instance() -> None:
+    plain = Settings()
+    with_secret = Settings.model_validate({"kafka": {"client": {"sasl.password": CANARY}}, "instance": "3"})
+    assert settings_hash(plain) == settings_hash(Settings.model_validate({"instance": "1"}))
+    assert settings_hash(with_secret) == settings_hash(
+        Settings.model_validate({"kafka": {"client": {"sasl.password": "other"}}})
+    )
+    assert settings_hash(plain) != settings_hash(Settings(tick_ms=6))
