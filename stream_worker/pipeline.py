@@ -21,7 +21,7 @@ from stream_worker.bot.bots import Bots
 from stream_worker.clock import Clock
 from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
 from stream_worker.contracts.event import Deletion, Edit, Erasure, Signal
-from stream_worker.conversation.deduplication import digest, remembers
+from stream_worker.conversation.deduplication import remembers
 from stream_worker.conversation.mailbox import (
     PendingTurn,
     Preempt,
@@ -480,8 +480,7 @@ def _is_duplicate(assignment: Assignment, arrival: Arrival) -> bool:
     """Whether an event with this id settled before; a redrive passes."""
     if arrival.headers.redrive:
         return False
-    remembered = assignment.states.get(arrival.conversation).remembered
-    return remembers(remembered, digest(arrival.source, arrival.event_id))
+    return remembers(assignment.states.get(arrival.conversation).remembered, arrival.digest)
 
 
 def _entries(arrivals: Sequence[Arrival]) -> list[Waiting]:

@@ -63,14 +63,14 @@ class Publication:
         self._limits = limits
         self._instant = (0, "")
 
-    def of_turn(self, decided: Decided, answered: Answered, now_ms: int, now: float) -> tuple[Outgoing, ...]:
+    def of_turn(self, decided: Decided, answered: Answered, spent: Timings, now_ms: int) -> tuple[Outgoing, ...]:
         """Everything a turn leaves that has a reply."""
         turn = decided.turn
         records = [self._reply(turn, decided.decision.intent, answered, now_ms)]
         records += self._commands(turn, decided.decision.commands, now_ms)
         if self._publish_analysis:
             records.append(self._analysed(decided, answered, now_ms))
-        records += self._turn_metrics(decided, answered, now_ms, now)
+        records += self._turn_metrics(decided, answered, spent, now_ms)
         return tuple(records)
 
     def fallback(self, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int) -> tuple[Outgoing, ...]:
@@ -254,7 +254,7 @@ class Publication:
         headers = self._headers(turn.ref.turn_id, "analysis", turn.first.headers, now_ms)
         return Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
 
-    def _turn_metrics(self, decided: Decided, answered: Answered, now_ms: int, now: float) -> list[Outgoing]:
+    def _turn_metrics(self, decided: Decided, answered: Answered, spent: Timings, now_ms: int) -> list[Outgoing]:
         """Tokens and times stand on the first event."""
         turn, generated = decided.turn, answered.generated
         first = self.metric(
@@ -263,7 +263,7 @@ class Publication:
             now_ms,
             turn=turn,
             finish_reason=answered.finish_reason,
-            timings=timings(decided, generated, now_ms, now),
+            timings=spent,
             tokens=Tokens(
                 prompt=generated.usage.prompt, cached=generated.usage.cached, generated=generated.usage.generated
             )

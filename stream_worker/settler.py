@@ -10,7 +10,6 @@ from functools import lru_cache
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.contracts.decode import Arrival, Undecodable
-from stream_worker.conversation.deduplication import digest
 from stream_worker.conversation.state import (
     Bounds,
     Change,
@@ -89,7 +88,8 @@ class Settler:
     ) -> None:
         """A turn that has its reply: its first event is `replied`, the others `merged`."""
         turn, decision = decided.turn, decided.decision
-        outgoing = self._publication.of_turn(decided, answered, now_ms, now)
+        spent = timings(decided, answered.generated, now_ms, now)
+        outgoing = self._publication.of_turn(decided, answered, spent, now_ms)
         self._add(
             assignment,
             turn.arrivals,
@@ -110,9 +110,7 @@ class Settler:
         if any(isinstance(change, HeldBy) for change in decision.changes):
             self._observer.handed_over(True)
         usage = answered.generated.usage if answered.generated else None
-        self._observer.replied(
-            turn, decision.intent, answered.finish_reason, timings(decided, answered.generated, now_ms, now), usage
-        )
+        self._observer.replied(turn, decision.intent, answered.finish_reason, spent, usage)
 
     def dead_letter(
         self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int
@@ -187,7 +185,7 @@ class Settler:
 
 
 def _remembered(arrivals: Sequence[Arrival]) -> Remembered:
-    return Remembered(tuple(digest(arrival.source, arrival.event_id) for arrival in arrivals))
+    return Remembered(tuple([arrival.digest for arrival in arrivals]))
 
 
 def _lines(turn: Turn, reply: str, now_ms: int) -> tuple[Line, ...]:

@@ -1,6 +1,8 @@
 """From a Kafka record to an event, or to the reason why not. Pure; never raises for bad input."""
 
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -25,13 +27,17 @@ class DecodeRules:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A decoded event with its place in the topic. `conversation` is the key of every topic."""
+    """A decoded event with its place in the topic.
+
+    `conversation` is the key of every topic; `digest` stands for the event's identity, 12 URL-safe characters.
+    """
 
     record: Record
     event: Event
     conversation: str
     event_id: str
     source: str
+    digest: str
     headers: InputHeaders
 
     @property
@@ -123,4 +129,10 @@ def _place(record: Record, event: Event, key: str, headers: InputHeaders, rules:
     if conversation != key and not rules.wrong_key_allowed:
         return Undecodable(record, DeadLetterReason.WRONG_KEY, "the record's key is not the event's conversation")
     event_id = headers.id or event.message_id or f"{record.topic}/{record.partition}/{record.offset}"
-    return Arrival(record, event, conversation, event_id, headers.source or event.source, headers)
+    source = headers.source or event.source
+    return Arrival(record, event, conversation, event_id, source, digest(source, event_id), headers)
+
+
+def digest(source: str, event_id: str) -> str:
+    """12 URL-safe characters (72 bits) of an event's identity."""
+    return urlsafe_b64encode(blake2b(f"{source}\0{event_id}".encode(), digest_size=9).digest()).decode()

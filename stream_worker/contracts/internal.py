@@ -54,7 +54,8 @@ def load_ledger(raw: bytes) -> LedgerRecord:
         if fields["format"] > LEDGER_FORMAT:
             raise Fatal(
                 Code.STATE_NEWER,
-                f"the ledger has format {fields['format']}, this worker reads up to {LEDGER_FORMAT}: upgrade this worker",
+                f"the ledger has format {fields['format']}, this worker reads up to {LEDGER_FORMAT}: "
+                "upgrade this worker",
             )
         return LedgerRecord(
             topic_id=str(fields["topic_id"]),

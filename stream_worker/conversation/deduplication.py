@@ -5,17 +5,10 @@ search and remembering one a slice, both far cheaper than a set that would
 have to be rebuilt with every new state.
 """
 
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
-from hashlib import blake2b
 
 _DIGEST_CHARS = 12
 _STRIDE = _DIGEST_CHARS + 1
-
-
-def digest(source: str, event_id: str) -> str:
-    """12 URL-safe characters (72 bits) of an event's identity."""
-    return urlsafe_b64encode(blake2b(f"{source}\0{event_id}".encode(), digest_size=9).digest()).decode()
 
 
 def remembers(window: str, event_digest: str) -> bool:

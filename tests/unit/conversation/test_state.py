@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.conversation.deduplication import digest, remember, remembers
+from stream_worker.contracts.decode import digest
+from stream_worker.conversation.deduplication import remember, remembers
 from stream_worker.conversation.state import (
     EMPTY,
     Bounds,

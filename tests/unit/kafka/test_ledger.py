@@ -1,10 +1,9 @@
 """The ledger next to a model of ten obvious lines."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-import pytest
 
 from stream_worker.kafka.ledger import Ledger, Sight
 
