@@ -13,16 +13,17 @@ from stream_worker.contracts.versions import Versions
 from stream_worker.conversation.store import Store
 from stream_worker.inbox import Inbox
 from stream_worker.inference.engine import Engine
+from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
 from stream_worker.kafka.protocols import Edge
 from stream_worker.observer import Observer
-from stream_worker.pipeline import Pipeline
 from stream_worker.previews import Previews
 from stream_worker.publication import Publication
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
 from stream_worker.stages.prompter import Prompter
 from stream_worker.taking import Taking
+from stream_worker.turns import Turns
 from stream_worker.worker import Watchdog, Worker
 
 
@@ -51,7 +52,7 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
     outbox = Outbox()
     publication = Publication(settings, versions(parts), limits)
     settler = Settler(settings, outbox, publication, parts.observer)
-    pipeline = Pipeline(
+    turns = Turns(
         settings,
         assignments=assignments,
         bots=parts.bots,
@@ -62,12 +63,13 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         observer=parts.observer,
         clock=parts.clock,
     )
+    intake = Intake(settings, assignments=assignments, turns=turns, settler=settler, observer=parts.observer)
     committer = Committer(
         settings,
         assignments=assignments,
         outbox=outbox,
         settler=settler,
-        pipeline=pipeline,
+        intake=intake,
         observer=parts.observer,
         clock=parts.clock,
         max_state_bytes=min(settings.conversation.max_state_bytes, _room(limits, settings.changelog)),
@@ -84,7 +86,8 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         assignments=assignments,
         connection=parts.connection,
         taking=taking,
-        pipeline=pipeline,
+        intake=intake,
+        turns=turns,
         committer=committer,
         outbox=outbox,
         store=parts.store,

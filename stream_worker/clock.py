@@ -5,6 +5,7 @@ duration and deadline uses `monotonic`, which never jumps.
 """
 
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -16,6 +17,18 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds since an arbitrary start; never goes back."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Both clocks, read once a tick and passed down, so that one tick has one time."""
+
+    wall_ms: int
+    monotonic: float
+
+    @classmethod
+    def of(cls, clock: Clock) -> "Moment":
+        return cls(clock.now_ms(), clock.monotonic())
 
 
 class SystemClock:

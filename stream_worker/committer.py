@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stream_worker.assignment import Assignment, Phase
-from stream_worker.clock import Clock
+from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.internal import ledger_key, state_key
 from stream_worker.conversation.state import ConversationState, fit
 from stream_worker.errors import Code, Fatal
+from stream_worker.intake import Intake
 from stream_worker.kafka.ledger import Balance
 from stream_worker.kafka.outbox import Outbox, Selection
 from stream_worker.kafka.protocols import Aborted, Batch, Clients, Committed, Membership, Refused
 from stream_worker.observer import Observer
-from stream_worker.pipeline import Pipeline
 from stream_worker.record import Outgoing
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
@@ -42,7 +42,7 @@ class Committer:
         assignments: Mapping[int, Assignment],
         outbox: Outbox,
         settler: Settler,
-        pipeline: Pipeline,
+        intake: Intake,
         observer: Observer,
         clock: Clock,
         max_state_bytes: int,
@@ -52,7 +52,7 @@ class Committer:
         self._assignments = assignments
         self._outbox = outbox
         self._settler = settler
-        self._pipeline = pipeline
+        self._intake = intake
         self._observer = observer
         self._clock = clock
         self._max_state_bytes = max_state_bytes
@@ -185,8 +185,9 @@ class Committer:
                 f"the broker refuses even the dead letter of partition {guilty.partition}, offset "
                 f"{guilty.records[0].offset}: {cause}; check max.message.bytes of the dead-letter topic",
             )
+        moment = Moment.of(self._clock)
         assignment = self._assignments[guilty.partition]
-        later = self._outbox.replace_first(self._settler.refused(guilty, cause, self._clock.now_ms()))
+        later = self._outbox.replace_first(self._settler.refused(guilty, cause, moment))
         assignment.states.forget(guilty.conversation)
         if later:
-            self._pipeline.put_back(assignment, [settlement.arrivals for settlement in later])
+            self._intake.put_back(assignment, [settlement.arrivals for settlement in later], moment)

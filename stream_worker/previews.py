@@ -8,6 +8,7 @@ makes up for it.
 from collections.abc import Callable
 
 from stream_worker.bot.bot import Bot
+from stream_worker.clock import Moment
 from stream_worker.observer import Observer
 from stream_worker.orders import TurnRef
 from stream_worker.publication import Publication
@@ -38,36 +39,36 @@ class Previews:
             passes = _passes(turn.bot) if self._settings.deltas == "checked" else None
             self._open[turn.ref] = (turn, Preview(self._settings.delta_interval_ms / 1000, passes))
 
-    def add(self, ref: TurnRef, text: str, now: float, now_ms: int) -> None:
+    def add(self, ref: TurnRef, text: str, moment: Moment) -> None:
         if (entry := self._open.get(ref)) is not None:
             turn, preview = entry
             preview.add(text)
-            self._leave(turn, preview.due(now), now_ms)
+            self._leave(turn, preview.due(moment.monotonic), moment)
 
-    def tick(self, now: float, now_ms: int) -> None:
+    def tick(self, moment: Moment) -> None:
         """Sends what gathered for long enough."""
         for turn, preview in self._open.values():
-            self._leave(turn, preview.due(now), now_ms)
+            self._leave(turn, preview.due(moment.monotonic), moment)
 
-    def done(self, ref: TurnRef, reply: str, now_ms: int) -> None:
+    def done(self, ref: TurnRef, reply: str, moment: Moment) -> None:
         """The reply is known and is about to be published."""
         if (entry := self._open.pop(ref, None)) is not None:
             turn, preview = entry
-            self._leave(turn, preview.done(reply), now_ms)
+            self._leave(turn, preview.done(reply), moment)
 
-    def void(self, ref: TurnRef, now_ms: int) -> None:
+    def void(self, ref: TurnRef, moment: Moment) -> None:
         """This attempt will have no reply. Does nothing where none was open, or nothing was shown."""
         if (entry := self._open.pop(ref, None)) is not None:
             turn, preview = entry
-            self._leave(turn, preview.void(), now_ms)
+            self._leave(turn, preview.void(), moment)
 
-    def _leave(self, turn: Turn, piece: Piece | None, now_ms: int) -> None:
+    def _leave(self, turn: Turn, piece: Piece | None, moment: Moment) -> None:
         if piece is None:
             return
         if not self._send(self._publication.delta(turn, piece)):
             self._observer.delta_dropped()
         elif piece.seq == 0:
-            self._observer.first_delta(turn, max(0, now_ms - turn.first.record.timestamp_ms) / 1000)
+            self._observer.first_delta(turn, max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)
 
 
 def _passes(bot: Bot) -> Callable[[str], bool]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import orjson
 
 from stream_worker.bot.bot import Bot
+from stream_worker.clock import Moment
 from stream_worker.contracts.action import Command
 from stream_worker.contracts.analysis import Analysis, GenerationEvidence, IntentEvidence, SlotEvidence
 from stream_worker.contracts.dead_letter import HEADROOM_BYTES, dead_letter
@@ -289,7 +290,7 @@ class Publication:
         )
 
 
-def timings(decided: Decided, generated: Generated | None, now_ms: int, now: float) -> Timings:
+def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Timings:
     """Where a turn's time went, in seconds."""
     turn = decided.turn
     timestamp_ms = turn.first.record.timestamp_ms
@@ -300,7 +301,7 @@ def timings(decided: Decided, generated: Generated | None, now_ms: int, now: flo
         queued=generated.queued_seconds if generated else 0.0,
         first_token=generated.first_token_seconds if generated else 0.0,
         generate=generated.seconds if generated else 0.0,
-        total=max(max(0, now_ms - timestamp_ms) / 1000, now - turn.started),
+        total=max(max(0, moment.wall_ms - timestamp_ms) / 1000, moment.monotonic - turn.started),
     )
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
+from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, Undecodable
 from stream_worker.conversation.state import (
     Bounds,
@@ -44,10 +45,10 @@ class Settler:
             lambda max_messages: Bounds(max_messages=max_messages, dedup_window=settings.conversation.dedup_window)
         )
 
-    def undecodable(self, assignment: Assignment, found: Undecodable, now_ms: int) -> None:
+    def undecodable(self, assignment: Assignment, found: Undecodable, moment: Moment) -> None:
         """A record that is no event: a dead letter with the original bytes."""
         record = found.record
-        outgoing = self._publication.undecodable(record, found.reason, found.detail, now_ms, assignment.term)
+        outgoing = self._publication.undecodable(record, found.reason, found.detail, moment.wall_ms, assignment.term)
         self._outbox.add(
             Settlement(partition=assignment.partition, term=assignment.term, records=(record,), outgoing=outgoing)
         )
@@ -59,7 +60,7 @@ class Settler:
         assignment: Assignment,
         arrivals: Sequence[Arrival],
         outcome: Outcome,
-        now_ms: int,
+        moment: Moment,
         *,
         changes: Iterable[Change] = (),
         bot: Bot | None = None,
@@ -67,7 +68,7 @@ class Settler:
     ) -> None:
         """Events that end without a reply; `remember` is off for what may come twice without harm."""
         outgoing = tuple(
-            self._publication.metric(arrival, outcome, now_ms, term=assignment.term) for arrival in arrivals
+            self._publication.metric(arrival, outcome, moment.wall_ms, term=assignment.term) for arrival in arrivals
         )
         remembered = (_remembered(arrivals),) if remember and outcome in REMEMBERED else ()
         for change in changes:
@@ -83,19 +84,18 @@ class Settler:
         answered: Answered,
         stored: StoredPrompt | None,
         dropped: int,
-        now_ms: int,
-        now: float,
+        moment: Moment,
     ) -> None:
         """A turn that has its reply: its first event is `replied`, the others `merged`."""
         turn, decision = decided.turn, decided.decision
-        spent = timings(decided, answered.generated, now_ms, now)
-        outgoing = self._publication.of_turn(decided, answered, spent, now_ms)
+        spent = timings(decided, answered.generated, moment)
+        outgoing = self._publication.of_turn(decided, answered, spent, moment.wall_ms)
         self._add(
             assignment,
             turn.arrivals,
             outgoing,
             (
-                Said(_lines(turn, answered.text, now_ms)),
+                Said(_lines(turn, answered.text, moment.wall_ms)),
                 Prompted(stored, dropped),
                 *decision.changes,
                 _remembered(turn.arrivals),
@@ -113,32 +113,39 @@ class Settler:
         self._observer.replied(turn, decision.intent, answered.finish_reason, spent, usage)
 
     def dead_letter(
-        self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int
+        self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
     ) -> None:
         """A turn that cannot be answered: its events as they came, and the bot's text for it."""
-        outgoing = self._publication.fallback(turn, reason, message, now_ms)
+        outgoing = self._publication.fallback(turn, reason, message, moment.wall_ms)
         self._add(assignment, turn.arrivals, outgoing, (), turn.bot)
         self._observer.settled(Outcome.DEAD_LETTERED, len(turn.arrivals))
         for arrival in turn.arrivals:
             self._observer.dead_lettered(reason, arrival.record.partition, arrival.offset, message)
 
     def unanswerable(
-        self, assignment: Assignment, arrivals: Sequence[Arrival], reason: DeadLetterReason, message: str, now_ms: int
+        self,
+        assignment: Assignment,
+        arrivals: Sequence[Arrival],
+        reason: DeadLetterReason,
+        message: str,
+        moment: Moment,
     ) -> None:
         """Events that no turn can be made of."""
-        self._add(assignment, arrivals, self._letters(assignment, arrivals, reason, message, now_ms), (), None)
+        self._add(assignment, arrivals, self._letters(assignment, arrivals, reason, message, moment.wall_ms), (), None)
         self._observer.settled(Outcome.DEAD_LETTERED, len(arrivals))
         for arrival in arrivals:
             self._observer.dead_lettered(reason, arrival.record.partition, arrival.offset, message)
 
-    def refused(self, guilty: Settlement, cause: str, now_ms: int) -> Settlement:
+    def refused(self, guilty: Settlement, cause: str, moment: Moment) -> Settlement:
         """What stands for a settlement that the broker refuses: its records as dead letters, and no new state."""
         reason = DeadLetterReason.REFUSED_BY_BROKER
         outgoing: list[Outgoing] = []
         for arrival in guilty.arrivals:
             outgoing.append(self._publication.letter(arrival.record, reason, cause))
             outgoing.append(
-                self._publication.metric(arrival, Outcome.DEAD_LETTERED, now_ms, term=guilty.term, reason=reason)
+                self._publication.metric(
+                    arrival, Outcome.DEAD_LETTERED, moment.wall_ms, term=guilty.term, reason=reason
+                )
             )
         for record in guilty.records:
             self._observer.dead_lettered(reason, record.partition, record.offset, cause)

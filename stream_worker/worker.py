@@ -12,18 +12,19 @@ from typing import Protocol
 
 from stream_worker.admission.pressure import Load, Pace, Pressure
 from stream_worker.assignment import Assignment, Phase, Restore
-from stream_worker.clock import Clock
+from stream_worker.clock import Clock, Moment
 from stream_worker.committer import Committer
 from stream_worker.connection import Connection
 from stream_worker.conversation.states import States
 from stream_worker.conversation.store import Store
 from stream_worker.errors import ClientsBroken, PartitionRefused
 from stream_worker.inbox import Inbox
+from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
 from stream_worker.observer import Observer, Snapshot
-from stream_worker.pipeline import Pipeline
 from stream_worker.settings import Settings
 from stream_worker.taking import Taking
+from stream_worker.turns import Turns
 
 _IDLE_WAIT_S = 0.1
 _TAKING_WAIT_S = 0.005
@@ -45,7 +46,8 @@ class Worker:
         assignments: dict[int, Assignment],
         connection: Connection,
         taking: Taking,
-        pipeline: Pipeline,
+        intake: Intake,
+        turns: Turns,
         committer: Committer,
         outbox: Outbox,
         store: Store,
@@ -58,7 +60,8 @@ class Worker:
         self._assignments = assignments
         self._connection = connection
         self._taking = taking
-        self._pipeline = pipeline
+        self._intake = intake
+        self._turns = turns
         self._committer = committer
         self._outbox = outbox
         self._store = store
@@ -105,7 +108,7 @@ class Worker:
         deadline = self._clock.monotonic() + self._settings.drain_timeout_s
         try:
             self._close(self._assignments)
-            while self._pipeline.running and self._clock.monotonic() < deadline:
+            while self._turns.running and self._clock.monotonic() < deadline:
                 self._inbox.wait(self._settings.tick_ms / 1000)
                 self._advance()
                 self._commit_if_due()
@@ -149,10 +152,12 @@ class Worker:
     # The parts of a tick
 
     def _admit(self) -> None:
-        for record in self._connection.clients.subscription.take(self._pressure.limit, self._wait()):
+        records = self._connection.clients.subscription.take(self._pressure.limit, self._wait())
+        moment = Moment.of(self._clock)
+        for record in records:
             assignment = self._assignments.get(record.partition)
             if assignment is not None and assignment.is_serving and not assignment.is_closing:
-                self._pipeline.admit(assignment, record)
+                self._intake.admit(assignment, record, moment)
                 self._took += 1
 
     def _wait(self) -> float:
@@ -160,7 +165,7 @@ class Worker:
         took, self._took = self._took, 0
         if took:
             return 0.0
-        if self._pipeline.running:
+        if self._turns.running:
             self._inbox.wait(self._settings.tick_ms / 1000)
             return 0.0
         if any(assignment.phase in _BEING_TAKEN for assignment in self._assignments.values()):
@@ -170,15 +175,14 @@ class Worker:
         return _IDLE_WAIT_S
 
     def _advance(self) -> None:
-        self._pipeline.tick()
-        self._pipeline.absorb(self._inbox.drain())
+        self._intake.advance(self._inbox.drain(), Moment.of(self._clock))
         self._watchdog.check()
         self._observer.beat()
 
     def _throttle(self) -> None:
         now = self._clock.monotonic()
         before = self._pressure.pace
-        pace = self._pressure.update(self._load(), now, engine_away=self._pipeline.engine_away)
+        pace = self._pressure.update(self._load(), now, engine_away=self._turns.engine_away)
         if pace is not before:
             serving = [partition for partition, each in self._assignments.items() if each.is_serving]
             if pace is Pace.PAUSED:
@@ -216,11 +220,11 @@ class Worker:
             phases={partition: each.phase.value for partition, each in self._assignments.items()},
             lags=lags,
             ages_s={partition: self._age(each) for partition, each in self._assignments.items()},
-            running_turns=self._pipeline.running,
+            running_turns=self._turns.running,
             waiting_events=sum(each.waiting_events for each in self._assignments.values()),
             uncommitted=len(self._outbox),
             paused=paused,
-            engine_away=self._pipeline.engine_away,
+            engine_away=self._turns.engine_away,
         )
 
     def _age(self, assignment: Assignment) -> float:
@@ -247,7 +251,7 @@ class Worker:
             assignment = self._assignments.get(partition)
             if assignment is None:
                 continue
-            self._pipeline.drop(assignment)
+            self._intake.drop(assignment, Moment.of(self._clock))
             self._connection.clients.changelog.close(partition)
             assignment.move_to(Phase.GONE)
             del self._assignments[partition]
@@ -259,7 +263,7 @@ class Worker:
         if assignment is None:
             raise error
         self._observer.refused(error)
-        self._pipeline.drop(assignment)
+        self._intake.drop(assignment, Moment.of(self._clock))
         self._outbox.drop([assignment.partition])
         assignment.move_to(Phase.REFUSED)
 

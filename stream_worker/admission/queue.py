@@ -5,7 +5,7 @@ the one with the fewest running turns comes first.
 """
 
 import heapq
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -26,7 +26,6 @@ class ReadyQueue:
     def __init__(self) -> None:
         self._by_tenant: dict[str, list[Candidate]] = {}
         self._present: set[tuple[int, int, str]] = set()
-        self._running: Counter[str] = Counter()
         self._numbers = count()
 
     def __len__(self) -> int:
@@ -41,22 +40,14 @@ class ReadyQueue:
         candidate = Candidate(timestamp_ms, next(self._numbers), partition, term, conversation, tenant)
         heapq.heappush(self._by_tenant.setdefault(tenant, []), candidate)
 
-    def pop(self) -> Candidate | None:
+    def pop(self, running_of: Callable[[str], int]) -> Candidate | None:
         """The oldest candidate of the tenant with the fewest running turns."""
         if not self._by_tenant:
             return None
-        tenant = min(self._by_tenant, key=lambda name: (self._running[name], self._by_tenant[name][0]))
+        tenant = min(self._by_tenant, key=lambda name: (running_of(name), self._by_tenant[name][0]))
         candidates = self._by_tenant[tenant]
         candidate = heapq.heappop(candidates)
         if not candidates:
             del self._by_tenant[tenant]
         self._present.discard((candidate.partition, candidate.term, candidate.conversation))
         return candidate
-
-    def started(self, tenant: str) -> None:
-        self._running[tenant] += 1
-
-    def ended(self, tenant: str) -> None:
-        self._running[tenant] -= 1
-        if not self._running[tenant]:
-            del self._running[tenant]

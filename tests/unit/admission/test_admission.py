@@ -59,8 +59,7 @@ def test_starts_go_by_age_within_a_tenant_and_tenants_share(waiting: list[tuple[
         queue.add(timestamp_ms=age, partition=0, term=1, conversation=str(number), tenant=tenant)
     popped: dict[str, list[int]] = {"a": [], "b": []}
     remaining = {tenant: sum(each == tenant for each, _ in waiting) for tenant in "ab"}
-    while (candidate := queue.pop()) is not None:
-        queue.started(candidate.tenant)
+    while (candidate := queue.pop(lambda tenant: len(popped[tenant]))) is not None:
         other = "b" if candidate.tenant == "a" else "a"
         if remaining[other]:
             assert len(popped[candidate.tenant]) <= len(popped[other])
@@ -75,8 +74,8 @@ def test_a_conversation_waits_once_however_often_it_is_added() -> None:
     for age in (5, 3):
         queue.add(timestamp_ms=age, partition=0, term=1, conversation="c", tenant="")
     assert len(queue) == 1
-    assert queue.pop() is not None
-    assert queue.pop() is None
+    assert queue.pop(lambda _: 0) is not None
+    assert queue.pop(lambda _: 0) is None
 
 
 def test_age_and_expires_at_are_looked_at() -> None:

@@ -1,0 +1,153 @@
+"""What comes in: records become events, events wait in mailboxes, and turns start when there is room.
+
+Runs on the worker thread and never blocks. One turn of a conversation runs at
+a time; which conversation starts next when the engine has no room is decided
+by the ready queue.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from stream_worker.admission.expiry import has_expired
+from stream_worker.admission.queue import ReadyQueue
+from stream_worker.assignment import Assignment
+from stream_worker.clock import Moment
+from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
+from stream_worker.contracts.event import Deletion, Edit
+from stream_worker.conversation.mailbox import (
+    PendingTurn,
+    Preempt,
+    Queued,
+    Restart,
+    Shed,
+    StateEvent,
+    Waiting,
+    starts_turn,
+)
+from stream_worker.kafka.ledger import Sight
+from stream_worker.observer import Observer
+from stream_worker.orders import Result
+from stream_worker.outcome import Outcome
+from stream_worker.record import Record
+from stream_worker.settings import Settings
+from stream_worker.settler import Settler
+from stream_worker.turns import Turns
+
+
+class Intake:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        assignments: Mapping[int, Assignment],
+        turns: Turns,
+        settler: Settler,
+        observer: Observer,
+    ) -> None:
+        self._limits = settings.admission
+        self._rules = DecodeRules(
+            tenants=settings.admission.tenants,
+            max_text_chars=settings.admission.max_text_chars,
+            wrong_key_allowed=settings.kafka.on_wrong_key == "warn",
+        )
+        self._assignments = assignments
+        self._turns = turns
+        self._settler = settler
+        self._observer = observer
+        self._ready = ReadyQueue()
+
+    def admit(self, assignment: Assignment, record: Record, moment: Moment) -> None:
+        """A record that was read. What the ledger has settled is passed over."""
+        for offset in assignment.ledger.vanished_before(record.offset):
+            self._observer.warned(f"the open record at {offset} is gone from the topic", assignment.partition)
+        if assignment.ledger.see(record.offset) not in (Sight.NEW, Sight.RESTORED):
+            return
+        assignment.held_bytes += len(record.value or b"")
+        assignment.timestamps[record.offset] = record.timestamp_ms
+        decoded = decode(record, self._rules)
+        if isinstance(decoded, Undecodable):
+            self._settler.undecodable(assignment, decoded, moment)
+            return
+        assignment.waiting_events += 1
+        if has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms):
+            self._settler.events(assignment, [decoded], Outcome.EXPIRED, moment)
+            return
+        self._place(assignment, decoded, moment)
+
+    def advance(self, results: Sequence[Result], moment: Moment) -> None:
+        """What came back from other threads, what is due by now, and the turns that may start after it."""
+        self._turns.tick(moment)
+        self._turns.absorb(results, moment)
+        for assignment, conversation in self._turns.take_freed():
+            if self._assignments.get(assignment.partition) is assignment:
+                self._start_next(assignment, conversation, moment)
+        while self._turns.has_room(moment) and (candidate := self._ready.pop(self._turns.running_of)) is not None:
+            held = self._assignments.get(candidate.partition)
+            if held is not None and held.term == candidate.term:
+                self._start_next(held, candidate.conversation, moment)
+
+    def put_back(self, assignment: Assignment, settled: Sequence[Sequence[Arrival]], moment: Moment) -> None:
+        """Settlements of one conversation that were taken back: their events wait again, before all others."""
+        conversation = settled[0][0].conversation
+        mailbox = assignment.mailbox(conversation)
+        if mailbox.running is not None:
+            self._turns.cancel(assignment, mailbox.running, moment)
+        entries: list[Waiting] = []
+        for arrivals in settled:
+            entries += _entries(arrivals)
+            assignment.waiting_events += len(arrivals)
+        mailbox.put_back(entries)
+        self._start_next(assignment, conversation, moment)
+
+    def drop(self, assignment: Assignment, moment: Moment) -> None:
+        """The partition is gone: its turns are cancelled, and nothing of them settles."""
+        self._turns.drop(assignment, moment)
+
+    def _place(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
+        conversation = arrival.conversation
+        placement = assignment.mailbox(conversation).put(arrival)
+        match placement:
+            case Queued():
+                pass
+            case Shed():
+                self._settler.events(assignment, [arrival], Outcome.SHED, moment)
+            case Restart(turn=pending):
+                self._turns.begin_again(assignment, pending, moment)
+            case Preempt(running=running, withdrawn=withdrawn):
+                if running is not None:
+                    self._turns.cancel(assignment, running, moment)
+                if withdrawn:
+                    self._settler.events(assignment, withdrawn, Outcome.WITHDRAWN, moment)
+            case _:
+                assert_never(placement)
+        self._start_next(assignment, conversation, moment)
+
+    def _start_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
+        """Starts what may start now in this conversation. Nothing does in a partition that is given away."""
+        if assignment.is_closing:
+            return
+        mailbox = assignment.mailbox(conversation)
+        while (head := mailbox.head) is not None:
+            if isinstance(head, PendingTurn) and not self._turns.has_room(moment):
+                self._ready.add(
+                    timestamp_ms=head.first.record.timestamp_ms,
+                    partition=assignment.partition,
+                    term=assignment.term,
+                    conversation=conversation,
+                    tenant=head.first.event.tenant,
+                )
+                return
+            mailbox.next()
+            if isinstance(head, StateEvent):
+                self._turns.note(assignment, head.arrival, moment)
+            else:
+                self._turns.start(assignment, head, moment)
+        assignment.tidy(conversation)
+
+
+def _entries(arrivals: Sequence[Arrival]) -> list[Waiting]:
+    """A settlement's events as a mailbox held them: one turn with what joined it, or each by itself."""
+    first, *others = arrivals
+    if starts_turn(first) and all(isinstance(other.event, Edit | Deletion) for other in others):
+        return [PendingTurn(tuple(arrivals))]
+    return [PendingTurn((arrival,)) if starts_turn(arrival) else StateEvent(arrival) for arrival in arrivals]

@@ -1,0 +1,407 @@
+"""One turn's way through the stages: the only place that knows their order.
+
+    start (parse) → understand → decide (dialogue) → generate → check → settle
+
+Runs on the worker thread and never blocks: what needs the device is an order,
+and its result comes back through `absorb`. Everything that ends leaves through
+the settler, exactly once for each event.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import assert_never
+
+from stream_worker.admission.breaker import Breaker
+from stream_worker.admission.expiry import has_expired
+from stream_worker.assignment import Assignment
+from stream_worker.bot.bot import Bot
+from stream_worker.bot.bots import Bots
+from stream_worker.clock import Clock, Moment
+from stream_worker.contracts.decode import Arrival
+from stream_worker.contracts.event import Erasure, Signal
+from stream_worker.conversation.deduplication import remembers
+from stream_worker.conversation.mailbox import PendingTurn
+from stream_worker.conversation.state import Holder
+from stream_worker.errors import BadEvent, Code, Fatal
+from stream_worker.inference.engine import Engine
+from stream_worker.observer import Observer
+from stream_worker.orders import (
+    Cancel,
+    Encode,
+    Encoded,
+    Ended,
+    Failed,
+    Fault,
+    Forget,
+    Generate,
+    Generated,
+    Result,
+    Token,
+    TurnRef,
+)
+from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.previews import Previews
+from stream_worker.publication import Answered
+from stream_worker.settings import Settings
+from stream_worker.settler import Settler
+from stream_worker.stages.check import Passed, check
+from stream_worker.stages.dialogue import ModelAnswer, TextAnswer, decide
+from stream_worker.stages.notice import heard, notice
+from stream_worker.stages.parsing import Parser
+from stream_worker.stages.prompter import Prompter
+from stream_worker.turn import Decided, Generating, Phase, Resting, Turn, Understanding, seed_of, turn_id
+
+
+class Turns:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        assignments: Mapping[int, Assignment],
+        bots: Bots,
+        engine: Engine,
+        prompter: Prompter,
+        settler: Settler,
+        previews: Previews,
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        self._limits = settings.admission
+        self._assignments = assignments
+        self._bots = bots
+        self._engine = engine
+        self._prompter = prompter
+        self._settler = settler
+        self._previews = previews
+        self._observer = observer
+        self._clock = clock
+        self._parsers = {bot.name: Parser(bot.languages) for bot in bots.all}
+        self._running: Counter[str] = Counter()
+        self._freed: list[tuple[Assignment, str]] = []
+        self._timers: list[tuple[float, int, TurnRef]] = []
+        self._numbers = count()
+        self._breaker = Breaker(settings.admission.retry_backoff_ms / 1000)
+
+    @property
+    def running(self) -> int:
+        """Turns on the device or resting."""
+        return self._running.total()
+
+    @property
+    def engine_away(self) -> bool:
+        return self._breaker.is_open
+
+    def running_of(self, tenant: str) -> int:
+        return self._running[tenant]
+
+    def has_room(self, moment: Moment) -> bool:
+        """Whether another turn may start."""
+        return self.running < self._limits.max_running_turns and self._breaker.may_try(moment.monotonic)
+
+    def take_freed(self) -> list[tuple[Assignment, str]]:
+        """Conversations whose turn ended since the last call: their next one may start."""
+        freed, self._freed = self._freed, []
+        return freed
+
+    def tick(self, moment: Moment) -> None:
+        """What is due by now: retries, time limits, previews."""
+        while self._timers and self._timers[0][0] <= moment.monotonic:
+            _, _, ref = heapq.heappop(self._timers)
+            self._ring(ref, moment)
+        self._previews.tick(moment)
+
+    def absorb(self, results: Sequence[Result], moment: Moment) -> None:
+        """What came back from other threads. Late results end here, and nowhere else."""
+        for result in results:
+            if isinstance(result, Failed) and result.fault is Fault.FATAL:
+                raise Fatal(Code.ENGINE_REQUEST_FAILED, result.message)
+            found = self._find(result.ref)
+            if found is not None:
+                self._apply_result(*found, result, moment)
+            elif not isinstance(result, Ended):
+                self._observer.late_result()
+
+    def begin_again(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
+        """The next attempt of a running turn, of what `pending` now holds."""
+        self._begin_again(assignment, assignment.turns[turn_id(pending.first)], pending, moment)
+
+    def cancel(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
+        """Ends a running turn; its events are the caller's again."""
+        turn = assignment.turns[turn_id(pending.first)].turn
+        self._engine.submit(Cancel(ref=turn.ref))
+        self._end_turn(assignment, turn, moment)
+
+    def drop(self, assignment: Assignment, moment: Moment) -> None:
+        """The partition is gone: its turns are cancelled, and nothing of them settles."""
+        for phase in list(assignment.turns.values()):
+            self.cancel(assignment, phase.turn.pending, moment)
+
+    def note(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
+        """An event that nobody answers."""
+        if _is_duplicate(assignment, arrival):
+            self._settler.events(assignment, [arrival], Outcome.DUPLICATE, moment)
+            return
+        if isinstance(arrival.event, Erasure):
+            self._engine.submit(Forget(conversation=arrival.conversation, at_once=True))
+        self._settler.events(
+            assignment,
+            [arrival],
+            Outcome.SILENT,
+            moment,
+            changes=notice(arrival),
+            bot=self._bots.find(arrival.event.tenant, arrival.event.channel),
+            remember=not isinstance(arrival.event, Signal),
+        )
+
+    def start(
+        self,
+        assignment: Assignment,
+        pending: PendingTurn,
+        moment: Moment,
+        *,
+        attempt: int = 1,
+        failures: int = 0,
+        successes_seen: int | None = None,
+    ) -> None:
+        """Parses the message and sends it to be understood; or ends the turn where nothing is to be answered."""
+        first, text = pending.first, pending.text
+        bot = self._ends_unanswered(assignment, pending, text, moment)
+        if bot is None or text is None:
+            assignment.mailbox(first.conversation).finish()
+            return
+        started = self._clock.monotonic()
+        parsed = self._parsers[bot.name].parse(text)
+        turn = Turn(
+            ref=TurnRef(assignment.partition, assignment.term, turn_id(first), attempt),
+            conversation=first.conversation,
+            pending=pending,
+            bot=bot,
+            text=text,
+            started=started,
+            started_ms=moment.wall_ms,
+            parsed=parsed,
+            parse_seconds=self._clock.monotonic() - started,
+            failures=failures,
+            successes_seen=successes_seen,
+        )
+        self._running[first.event.tenant] += 1
+        if bot.understanding is None:
+            self._decide(assignment, turn, None, moment)
+            return
+        assignment.turns[turn.ref.turn_id] = Understanding(turn, self._time_limit(turn.ref, moment))
+        self._engine.submit(Encode(ref=turn.ref, text=text, heads=bot.understanding))
+
+    def _ends_unanswered(
+        self, assignment: Assignment, pending: PendingTurn, text: str | None, moment: Moment
+    ) -> Bot | None:
+        """The bot that is to answer; None where the turn was settled without a reply."""
+        first, arrivals = pending.first, pending.arrivals
+        if _is_duplicate(assignment, first):
+            self._settler.events(assignment, [first], Outcome.DUPLICATE, moment)
+            for arrival in arrivals[1:]:
+                self.note(assignment, arrival, moment)
+            return None
+        if has_expired(first, moment.wall_ms, self._limits.max_event_age_ms):
+            self._settler.events(assignment, arrivals, Outcome.EXPIRED, moment)
+            return None
+        if text is None:
+            self._settler.events(assignment, arrivals, Outcome.WITHDRAWN, moment)
+            return None
+        bot = self._bots.find(first.event.tenant, first.event.channel)
+        if bot is None:
+            message = "no bot is bound to the event's tenant and channel: add one to `bots` in the settings"
+            self._settler.unanswerable(assignment, arrivals, DeadLetterReason.NO_BOT, message, moment)
+            return None
+        if assignment.states.get(first.conversation).holder is Holder.HUMAN:
+            changes = (heard(first, text),)
+            self._settler.events(assignment, arrivals, Outcome.SILENT, moment, changes=changes, bot=bot)
+            return None
+        return bot
+
+    def _apply_result(self, assignment: Assignment, phase: Phase, result: Result, moment: Moment) -> None:
+        match phase, result:
+            case Understanding(turn=turn), Encoded():
+                self._decide(assignment, turn, result, moment)
+            case Generating(), Token():
+                self._previews.add(result.ref, result.text, moment)
+            case Generating(), Generated():
+                self._breaker.succeed()
+                self._check(assignment, phase, result, moment)
+            case ((Understanding() | Generating()), Failed()):
+                self._fail(assignment, phase.turn, result, moment)
+            case _:
+                self._observer.late_result()
+
+    def _decide(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, moment: Moment) -> None:
+        state = assignment.states.get(turn.conversation)
+        decided = Decided(turn, understanding, decide(turn.bot, state, understanding))
+        answer = decided.decision.answer
+        match answer:
+            case TextAnswer(text=text):
+                answered = Answered(text=text, finish_reason=FinishReason.TEMPLATE)
+                self._end_turn(assignment, turn, moment)
+                self._settler.reply(assignment, decided, answered, None, 0, moment)
+                self._finish(assignment, turn)
+            case ModelAnswer():
+                self._generate(assignment, decided, moment)
+            case _:
+                assert_never(answer)
+
+    def _generate(self, assignment: Assignment, decided: Decided, moment: Moment) -> None:
+        turn = decided.turn
+        state = assignment.states.get(turn.conversation)
+        try:
+            prompt = self._prompter.prepare(turn.bot.system, state, turn.text)
+        except BadEvent as error:
+            self._give_up(assignment, turn, error.reason, str(error), moment)
+            return
+        seed = seed_of(turn.ref.turn_id)
+        assignment.turns[turn.ref.turn_id] = Generating(decided, prompt, seed, self._time_limit(turn.ref, moment))
+        self._previews.open(turn)
+        self._engine.submit(
+            Generate(
+                ref=turn.ref,
+                conversation=turn.conversation,
+                prompt=prompt.prompt,
+                sampling=turn.bot.sampling,
+                seed=seed,
+                cache_scope=f"{turn.first.event.tenant}/{turn.bot.name}/{turn.bot.version}",
+            )
+        )
+
+    def _check(self, assignment: Assignment, phase: Generating, generated: Generated, moment: Moment) -> None:
+        """The output check; then the turn settles."""
+        turn = phase.turn
+        verdict = check(turn.bot, generated.text)
+        passed = isinstance(verdict, Passed)
+        answered = Answered(
+            text=verdict.text,
+            finish_reason=generated.finish_reason if passed else FinishReason.REFUSED,
+            checks=() if isinstance(verdict, Passed) else (verdict.rule,),
+            generated=generated,
+            prompt_hash=phase.prompt.hash,
+            seed=phase.seed,
+        )
+        self._previews.done(turn.ref, verdict.text, moment)
+        stored = self._prompter.store(phase.prompt, generated.ids) if passed else None
+        dropped = phase.prompt.dropped
+        self._end_turn(assignment, turn, moment)
+        self._settler.reply(assignment, phase.decided, answered, stored, dropped, moment)
+        self._finish(assignment, turn)
+
+    def _finish(self, assignment: Assignment, turn: Turn) -> None:
+        """The turn has settled; the next one of its conversation may start."""
+        assignment.mailbox(turn.conversation).finish()
+        self._freed.append((assignment, turn.conversation))
+
+    def _end_turn(self, assignment: Assignment, turn: Turn, moment: Moment) -> None:
+        """The turn is no longer in hand; whatever still comes of this attempt is late."""
+        assignment.turns.pop(turn.ref.turn_id, None)
+        self._previews.void(turn.ref, moment)
+        tenant = turn.first.event.tenant
+        self._running[tenant] -= 1
+        if not self._running[tenant]:
+            del self._running[tenant]
+
+    def _begin_again(self, assignment: Assignment, phase: Phase, pending: PendingTurn, moment: Moment) -> None:
+        turn = phase.turn
+        resting = isinstance(phase, Resting)
+        if not resting:
+            self._engine.submit(Cancel(ref=turn.ref))
+        self._end_turn(assignment, turn, moment)
+        self.start(
+            assignment,
+            pending,
+            moment,
+            attempt=turn.ref.attempt + 1,
+            failures=phase.failures if isinstance(phase, Resting) else turn.failures,
+            successes_seen=phase.successes_seen if isinstance(phase, Resting) else turn.successes_seen,
+        )
+        self._freed.append((assignment, turn.conversation))
+
+    # What goes wrong
+
+    def _fail(self, assignment: Assignment, turn: Turn, failed: Failed, moment: Moment) -> None:
+        """An event's fault counts as an attempt; an engine's is nobody's, unless others succeeded meanwhile."""
+        seen = turn.successes_seen
+        blamed = seen is not None and self._breaker.successes > seen
+        if failed.fault is Fault.ENGINE and not blamed:
+            self._observer.engine_away(failed.message)
+            until = self._breaker.fail(moment.monotonic)
+            self._rest(assignment, turn, until, turn.failures, self._breaker.successes, moment)
+        else:
+            self._count_attempt(assignment, turn, failed.reason, failed.message, moment)
+
+    def _count_attempt(
+        self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
+    ) -> None:
+        self._observer.attempt_failed(turn, reason, message)
+        failures = turn.failures + 1
+        if failures < self._limits.max_attempts:
+            until = moment.monotonic + self._limits.retry_backoff_ms / 1000
+            self._rest(assignment, turn, until, failures, turn.successes_seen, moment)
+        else:
+            self._give_up(assignment, turn, reason, message, moment)
+
+    def _give_up(
+        self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
+    ) -> None:
+        self._end_turn(assignment, turn, moment)
+        self._settler.dead_letter(assignment, turn, reason, message, moment)
+        self._finish(assignment, turn)
+
+    def _rest(
+        self,
+        assignment: Assignment,
+        turn: Turn,
+        until: float,
+        failures: int,
+        successes_seen: int | None,
+        moment: Moment,
+    ) -> None:
+        self._previews.void(turn.ref, moment)
+        assignment.turns[turn.ref.turn_id] = Resting(turn, until, failures, successes_seen)
+        self._set_timer(until, turn.ref)
+
+    # Timers
+
+    def _time_limit(self, ref: TurnRef, moment: Moment) -> float:
+        deadline = moment.monotonic + self._limits.max_turn_ms / 1000
+        self._set_timer(deadline, ref)
+        return deadline
+
+    def _set_timer(self, when: float, ref: TurnRef) -> None:
+        heapq.heappush(self._timers, (when, next(self._numbers), ref))
+
+    def _ring(self, ref: TurnRef, moment: Moment) -> None:
+        """A timer of a turn: the end of its rest, or of its time, which stands still while the engine is away."""
+        found = self._find(ref)
+        if found is None:
+            return
+        assignment, phase = found
+        if isinstance(phase, Resting):
+            if moment.monotonic >= phase.until:
+                self._begin_again(assignment, phase, phase.turn.pending, moment)
+        elif self._breaker.is_open:
+            self._set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
+        elif moment.monotonic >= phase.deadline:
+            self._engine.submit(Cancel(ref=ref))
+            message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
+            self._count_attempt(assignment, phase.turn, DeadLetterReason.TURN_TIMEOUT, message, moment)
+
+    def _find(self, ref: TurnRef) -> tuple[Assignment, Phase] | None:
+        """The live assignment and phase of a running attempt; None for anything late."""
+        assignment = self._assignments.get(ref.partition)
+        if assignment is None or assignment.term != ref.term:
+            return None
+        phase = assignment.running(ref)
+        return None if phase is None else (assignment, phase)
+
+
+def _is_duplicate(assignment: Assignment, arrival: Arrival) -> bool:
+    """Whether an event with this id settled before; a redrive passes."""
+    if arrival.headers.redrive:
+        return False
+    return remembers(assignment.states.get(arrival.conversation).remembered, arrival.digest)
