@@ -40,6 +40,7 @@ class Code(Enum):
     ENGINE_REQUEST_FAILED = ("SW-M007", "The engine could not run a request")
     ENGINE_UNAVAILABLE = ("SW-M008", "The engine is away")
     DEVICE_STALLED = ("SW-M009", "The device thread shows no sign of life")
+    DEVICE_NOT_FOUND = ("SW-M010", "The device is not on this machine")
     BROKER_UNREACHABLE = ("SW-K001", "No broker answers")
     TOPIC_MISSING = ("SW-K002", "A topic is missing")
     TOPIC_MISMATCH = ("SW-K003", "A topic is not as the worker needs it")

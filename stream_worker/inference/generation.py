@@ -1,0 +1,109 @@
+"""One request on its way through the torch engine, and what is reported of it."""
+
+from dataclasses import dataclass, field
+
+from stream_worker.inference.reading import Decode, Reader
+from stream_worker.inference.sampling import Sampler
+from stream_worker.orders import Failed, Fault, Generate, Generated, Result, Token, TurnRef
+from stream_worker.outcome import DeadLetterReason, FinishReason
+from stream_worker.tokens import PromptIds, Usage
+
+
+@dataclass(slots=True, kw_only=True)
+class Generation:
+    """From acceptance to its last token. Times are monotonic seconds."""
+
+    order: Generate
+    prompt: PromptIds
+    max_new_tokens: int
+    """At most what was asked for, and what the context has left."""
+    sampler: Sampler
+    reader: Reader
+    accepted: float
+    started: float = 0.0
+    first_token: float = 0.0
+    sampled: list[int] = field(default_factory=list)
+    text: str = ""
+    _unread: list[int] = field(default_factory=list)
+
+    @property
+    def ref(self) -> TurnRef:
+        return self.order.ref
+
+    @property
+    def need(self) -> int:
+        """The most tokens whose keys and values are kept: the last one sampled is never run."""
+        return len(self.prompt.ids) + self.max_new_tokens
+
+    def take(self, token: int, end_ids: frozenset[int], now: float) -> list[Result]:
+        """One sampled id: the text that became readable, and the end if this is it."""
+        if not self.sampled:
+            self.first_token = now
+        self.sampled.append(token)
+        ended = token in end_ids
+        readable = ""
+        if not ended:
+            self._unread.append(token)
+            readable = self.reader.add(token)
+        if ended or self.reader.stopped:
+            return [*self._read(readable + self.reader.end()), self._end(FinishReason.STOP, now)]
+        if len(self.sampled) == self.max_new_tokens:
+            rest = self.reader.end()
+            reason = FinishReason.STOP if self.reader.stopped else FinishReason.LENGTH
+            return [*self._read(readable + rest), self._end(reason, now)]
+        return self._read(readable)
+
+    def _read(self, text: str) -> list[Result]:
+        if not text:
+            return []
+        self.text += text
+        ids, self._unread = tuple(self._unread), []
+        return [Token(ref=self.ref, text=text, ids=ids)]
+
+    def _end(self, reason: FinishReason, now: float) -> Generated:
+        return Generated(
+            ref=self.ref,
+            text=self.text,
+            ids=tuple(self.sampled),
+            finish_reason=reason,
+            usage=Usage(prompt=len(self.prompt.ids), generated=len(self.sampled)),
+            queued_seconds=self.started - self.accepted,
+            first_token_seconds=self.first_token - self.accepted,
+            seconds=now - self.accepted,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request must keep to. `capacity_tokens` is what the cache holds."""
+
+    vocabulary: int
+    max_context_tokens: int
+    capacity_tokens: int
+
+
+def accept(order: Generate, limits: Limits, decode: Decode, now: float) -> Generation | Failed:
+    """A request that can run, or why it never can."""
+    prompt = order.prompt
+    assert isinstance(prompt, PromptIds), "this engine takes ids"
+    most = min(limits.max_context_tokens, limits.capacity_tokens)
+    if not prompt.ids:
+        return _refused(order, DeadLetterReason.INVALID_EVENT, "the prompt has no tokens")
+    if len(prompt.ids) >= most:
+        message = f"the prompt has {len(prompt.ids)} tokens; prompt and reply together may have {most}"
+        return _refused(order, DeadLetterReason.PROMPT_TOO_LONG, message)
+    if min(prompt.ids) < 0 or max(prompt.ids) >= limits.vocabulary:
+        message = f"the prompt has ids outside of the model's vocabulary of {limits.vocabulary}"
+        return _refused(order, DeadLetterReason.INVALID_EVENT, message)
+    return Generation(
+        order=order,
+        prompt=prompt,
+        max_new_tokens=min(order.sampling.max_new_tokens, most - len(prompt.ids)),
+        sampler=Sampler(order.sampling, order.seed, prompt.ids),
+        reader=Reader(decode, order.sampling.stop),
+        accepted=now,
+    )
+
+
+def _refused(order: Generate, reason: DeadLetterReason, message: str) -> Failed:
+    return Failed(ref=order.ref, fault=Fault.EVENT, reason=reason, message=message)

@@ -1,0 +1,96 @@
+"""Loads a model's weights onto a device, and makes the engine that runs it."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from stream_worker.clock import Clock
+from stream_worker.errors import Code, Misconfigured, Missing
+from stream_worker.inference.models import ModelFiles
+from stream_worker.inference.tokenizer import ModelTokenizer
+from stream_worker.inference.torch_engine import TorchLimits, TorchStepper
+from stream_worker.settings.engine import EngineSettings
+from stream_worker.stages.chat_format import ChatFormat
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+#: Attention whose keys and values are one pair a token, which is what lanes hold.
+_ATTENTION_TYPES = {"full_attention", "sliding_attention"}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting `auto`, `cpu`, `cuda` or `cuda:N`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise Missing(
+            Code.DEVICE_NOT_FOUND,
+            f"device {name!r} is not on this machine ({torch.cuda.device_count()} CUDA devices); set device: cpu",
+        )
+    return device
+
+
+def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return _DTYPES[name]
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """A causal language model, ready to run. Safetensors only; no code of the model's own."""
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise Misconfigured(Code.MODEL_UNSUITABLE, f"the model in {folder} cannot be loaded: {error}") from error
+    check_architecture(model, str(folder))
+    return model.to(device).eval()
+
+
+def check_architecture(model: Any, name: str) -> None:
+    """Raises Misconfigured for a model whose memory is more than keys and values."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - _ATTENTION_TYPES
+    if kinds or getattr(model, "_is_stateful", False):
+        raise Misconfigured(
+            Code.MODEL_UNSUITABLE,
+            f"the model in {name} has layers of kind {', '.join(sorted(kinds)) or 'stateful'}; this engine runs models "
+            "with full or sliding attention. Choose another model.",
+        )
+
+
+def torch_stepper(
+    files: ModelFiles,
+    tokenizer: ModelTokenizer,
+    chat_format: ChatFormat,
+    settings: EngineSettings,
+    device_name: str,
+    clock: Clock,
+) -> TorchStepper:
+    """The engine of the settings, its model loaded and warm. For the device thread, whose threads it sets."""
+    torch.set_num_threads(settings.threads or _cores())
+    device = pick_device(device_name)
+    return TorchStepper(
+        load_model(files.folder, device, pick_dtype(settings.dtype, device)),
+        version=files.version,
+        decode=tokenizer.decode,
+        end_ids=chat_format.end_ids,
+        limits=TorchLimits(
+            max_batch=settings.max_batch,
+            max_context_tokens=settings.max_context_tokens,
+            kv_cache_bytes=settings.kv_cache_bytes,
+        ),
+        clock=clock,
+    )
+
+
+def _cores() -> int:
+    """The cores this process may use; not every system can say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
