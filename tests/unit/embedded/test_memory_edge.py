@@ -34,8 +34,10 @@ _STEPS = 1_000
 
 
 class MemoryHarness:
-    def __init__(self, partitions: int) -> None:
-        self.settings = Settings.model_validate({"topics": {"partitions": partitions}})
+    def __init__(self, partitions: int, max_poll_interval_ms: int = 60_000) -> None:
+        self.settings = Settings.model_validate(
+            {"topics": {"partitions": partitions}, "kafka": {"max_poll_interval_ms": max_poll_interval_ms}}
+        )
         self.clock = ManualClock()
         self.broker = MemoryBroker.for_settings(self.settings, self.clock)
         self._hung = 0
@@ -82,8 +84,8 @@ def memory() -> MemoryHarness:
 class TestMemoryEdge(EdgeContract):
     @pytest.fixture
     def harness_for(self) -> HarnessFor:
-        def build(*, partitions: int) -> Harness:
-            return MemoryHarness(partitions)
+        def build(*, partitions: int, max_poll_interval_ms: int = 60_000) -> Harness:
+            return MemoryHarness(partitions, max_poll_interval_ms)
 
         return build
 
@@ -171,6 +173,13 @@ def test_a_refused_record_is_refused_with_all_of_its_transaction(memory: MemoryH
     assert isinstance(member.commit(reply(memory, b"good"), reply(memory, b"bad")), Refused)
     committed(member.commit(reply(memory, b"good")))
     assert [record.value for record in memory.broker.read_committed(replies(memory))] == [b"good"]
+
+
+def test_a_missing_topic_is_fatal(memory: MemoryHarness) -> None:
+    member = joined(memory, "a")
+    with pytest.raises(Fatal) as caught:
+        member.commit(Outgoing("there-is-no-such-topic", b"k", b"v"))
+    assert caught.value.code is Code.TOPIC_MISSING
 
 
 def test_broken_clients_stay_broken_until_new_ones_are_opened(memory: MemoryHarness) -> None:
