@@ -51,8 +51,10 @@ def tiny_model(family: str) -> Any:
         case "qwen3":
             model = Qwen3ForCausalLM(Qwen3Config(**_SHAPE))
         case "gemma2":
-            # Every other layer sees no further back than the window.
-            model = Gemma2ForCausalLM(Gemma2Config(**_SHAPE | {"sliding_window": 8, "attn_implementation": "eager"}))
+            # Every other layer sees no further back than the window. With tied random weights it would only repeat
+            # its last token, which any engine could do.
+            own = {"sliding_window": 8, "attn_implementation": "eager", "tie_word_embeddings": False}
+            model = Gemma2ForCausalLM(Gemma2Config(**_SHAPE | own))
         case "gpt2":
             shape = GPT2Config(vocab_size=VOCABULARY, n_positions=256, n_embd=32, n_layer=2, n_head=4)
             shape.initializer_range, shape.eos_token_id, shape.bos_token_id = 0.3, 1, 1
