@@ -91,11 +91,13 @@ class Member:
         self.was_lost: list[int] = []
         self.membership_when_lost: list[Membership | None] = []
         self.records: list[Record] = []
-        self.on_revoked: Callable[[], None] = lambda: None
+        self.on_assigned: Callable[[Sequence[int]], object] = lambda partitions: None
+        self.on_revoked: Callable[[], object] = lambda: None
         self.clients.transactions.start()
 
     def assigned(self, partitions: Sequence[int]) -> None:
         assert self.owned.isdisjoint(partitions)
+        self.on_assigned(partitions)
         self.owned.update(partitions)
 
     def revoked(self, partitions: Sequence[int]) -> None:
@@ -263,8 +265,11 @@ class EdgeContract:
     def test_members_share_the_partitions(self, harness: Harness) -> None:
         first = joined(harness, "a")
         second = Member(harness, "b")
+        still_owned: list[bool] = []
+        second.on_assigned = lambda partitions: still_owned.append(not first.owned.isdisjoint(partitions))
         second.join()
         harness.until(lambda: shared(first, second))
+        assert still_owned == [False]
         assert first.owned | second.owned == {0, 1}
         assert first.was_revoked == list(second.owned)
         assert first.was_lost == second.was_revoked == second.was_lost == []

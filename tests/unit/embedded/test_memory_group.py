@@ -2,7 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from stream_worker.embedded.memory_group import MemoryGroup, balanced
 
@@ -35,29 +35,33 @@ def test_partitions_are_shared_evenly_and_as_few_as_possible_move(case: tuple[di
 class GroupMachine(RuleBasedStateMachine):
     """Members that change over as clients do: revoke, ask again, then take what is new."""
 
-    @initialize(partitions=st.integers(1, 7))
-    def begin(self, partitions: int) -> None:
+    @initialize(partitions=st.integers(1, 7), members=st.integers(1, 3))
+    def begin(self, partitions: int, members: int) -> None:
         self.partitions = partitions
         self.group = MemoryGroup(partitions)
         self.now_s = 0.0
         self.owned: dict[str, frozenset[int]] = {}
+        for _ in range(members):
+            self.join()
 
-    @precondition(lambda self: len(self.owned) < 5)
     @rule()
     def join(self) -> None:
         self.owned[self.group.join(self.now_s, _SESSION_S)] = frozenset()
 
-    @precondition(lambda self: self.owned)
-    @rule(choice=st.integers(0))
-    def poll(self, choice: int) -> None:
-        self._poll(sorted(self.owned)[choice % len(self.owned)])
+    @rule(choices=st.lists(st.integers(0, 3), min_size=1, max_size=8))
+    def poll(self, choices: list[int]) -> None:
+        """In any order, and not everyone equally often."""
+        names = sorted(self.owned)
+        for choice in choices:
+            if choice < len(names):
+                self._poll(names[choice])
+                self.nobody_owns_what_another_owns()
 
-    @precondition(lambda self: self.owned)
-    @rule(choice=st.integers(0))
+    @rule(choice=st.integers(0, 3))
     def leave(self, choice: int) -> None:
-        name = sorted(self.owned)[choice % len(self.owned)]
-        self.group.leave(name)
-        del self.owned[name]
+        for name in sorted(self.owned)[choice : choice + 1]:
+            self.group.leave(name)
+            del self.owned[name]
 
     @rule(seconds=st.floats(0.0, 8.0))
     def pass_time(self, seconds: float) -> None:
@@ -65,18 +69,18 @@ class GroupMachine(RuleBasedStateMachine):
         self.group.expire(self.now_s)
         self.owned = {name: owned for name, owned in self.owned.items() if self.group.knows(name)}
 
-    @precondition(lambda self: self.owned)
     @rule()
     def settle(self) -> None:
         """When everyone goes on polling, soon all is shared and nothing moves any more."""
         for _ in range(6):
             for name in sorted(self.owned):
                 self._poll(name)
-        assert sorted(partition for owned in self.owned.values() for partition in owned) == list(range(self.partitions))
-        sizes = sorted(len(owned) for owned in self.owned.values())
-        assert sizes[-1] - sizes[0] <= 1
+        everything = sorted(partition for owned in self.owned.values() for partition in owned)
+        assert everything == (list(range(self.partitions)) if self.owned else [])
+        sizes = [len(owned) for owned in self.owned.values()]
+        assert max(sizes, default=0) - min(sizes, default=0) <= 1
         assert all(self.group.poll(name, owned, self.now_s) is None for name, owned in self.owned.items())
-        assert len({self.group.generation_of(name) for name in self.owned}) == 1
+        assert len({self.group.generation_of(name) for name in self.owned}) <= 1
 
     @invariant()
     def nobody_owns_what_another_owns(self) -> None:
@@ -94,4 +98,4 @@ class GroupMachine(RuleBasedStateMachine):
 
 
 TestGroupMachine = GroupMachine.TestCase
-TestGroupMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestGroupMachine.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
