@@ -56,6 +56,7 @@ class Code(Enum):
     OFFSET_BELOW_START = ("SW-K013", "The group offset lies below the start of the topic")
     CLIENTS_REPLACED_TOO_OFTEN = ("SW-K014", "Kafka clients had to be replaced too often")
     BROKER_START_FAILED = ("SW-K015", "The embedded broker did not start")
+    WORKER_START_FAILED = ("SW-K016", "The demo's worker did not start")
     STATE_NEWER = ("SW-S001", "State was written by a newer version")
     STATE_CORRUPT = ("SW-S002", "State cannot be decoded")
     STORE_FAILED = ("SW-S003", "The local state store failed")

@@ -136,11 +136,10 @@ class Worker:
         deadline = self._clock.monotonic() + self._settings.kafka.release_ms / 1000
         self._close(partitions)
         self._finish_turns(partitions, deadline)
-        committed = False
-        while not committed:
-            committed = self._committer.commit(self._connection.clients, frozenset(partitions))
+        while not self._committer.commit(self._connection.clients, frozenset(partitions)):
             if self._clock.monotonic() >= deadline:
                 break
+            self._inbox.wait(self._settings.tick_ms / 1000)
         self._drop(partitions)
         self._observer.released(len(partitions), lost=False)
 

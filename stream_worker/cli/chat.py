@@ -6,6 +6,8 @@ from uuid import uuid4
 
 import typer
 
+from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,23 +17,22 @@ if TYPE_CHECKING:
 _REPLY_S = 120.0
 _HELP = "/handoff  /handback  /reset  /why  /save FILE  /quit"
 
+EPILOG = "Example: stream-worker chat --explain"
+
 
 def chat(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")] = None,
-    kafka: Annotated[str | None, typer.Option(help="Brokers, instead of kafka.bootstrap_servers.")] = None,
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
     explain: Annotated[bool, typer.Option(help="Show scores, prompt and cache under each reply.")] = False,
     conversation: Annotated[str | None, typer.Option(help="The conversation's id; a new one if left out.")] = None,
 ) -> None:
     """Chat with a running worker group.
 
     Deltas appear as they are generated; intent, slots and timings stand under each reply.
-
-    Example: stream-worker chat --explain
     """
     from stream_worker.settings.loader import load_settings
 
-    overrides = {"kafka.bootstrap_servers": kafka} if kafka else {}
-    settings = load_settings(config, overrides)
+    settings = load_settings(settings_file(config), flags(kafka))
     converse(settings, conversation or new_id(), explain=explain, lines=None)
 
 

@@ -1,0 +1,260 @@
+"""`demo`: the whole thing on one machine: a real Kafka, a worker, a real model, a chat.
+
+The parent only starts and watches: the broker and the worker are child
+processes, so that torch is loaded once, where it is used.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_worker.cli.options import KafkaOption
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from rich.console import Console
+
+    from stream_worker.settings import Settings
+
+EPILOG = "Example: stream-worker demo --once 'What is the weather in Beijing?'"
+
+_READY_S = 300.0
+_STOP_S = 4.0
+_PARTITIONS = 4
+_LOG = "worker.log"
+
+
+def demo(
+    once: Annotated[str | None, typer.Option(help="Send this one message, print the reply, end.")] = None,
+    input: Annotated[
+        Path | None, typer.Option("--input", exists=True, dir_okay=False, help="Answer the lines of a file, and end.")
+    ] = None,
+    kafka: KafkaOption = None,
+    explain: Annotated[bool, typer.Option(help="Show scores, prompt and cache under each reply.")] = False,
+) -> None:
+    """Chat with the demo bot: real Kafka, real model, nothing to set up.
+
+    It runs an embedded Apache Kafka unless --kafka or KAFKA_BOOTSTRAP_SERVERS names another one.
+    A pipe or --input answers each line and ends.
+    """
+    import os
+
+    from rich.console import Console
+
+    from stream_worker.cli.chat import converse, new_id
+
+    console = Console()
+    lines = _lines(once, input)
+    servers = kafka or os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    # SIGTERM ends the demo as Ctrl-C does: the children are stopped on the way out.
+    _raise_on_sigterm()
+    with _broker(console, servers) as bootstrap, _worker(console, _settings(bootstrap)) as settings:
+        if lines is None:
+            _introduce(console, settings, embedded=servers is None)
+        converse(settings, new_id(), explain=explain, lines=lines)
+
+
+def _lines(once: str | None, file: Path | None) -> list[str] | None:
+    """What to say, if it is known; None to read the keyboard."""
+    if once is not None:
+        return [once]
+    if file is not None:
+        text = file.read_text(encoding="utf-8")
+    elif not sys.stdin.isatty():
+        text = sys.stdin.read()
+    else:
+        return None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _settings(bootstrap: str) -> "Settings":
+    """The demo's settings; its folder is in the cache and may be deleted while no demo runs."""
+    from stream_worker.cache import cache_folder
+    from stream_worker.settings import Settings
+
+    folder = cache_folder("demo")
+    return Settings.model_validate(
+        {
+            "application_id": "demo",
+            "instance": "0",
+            "bots": [{"file": folder / "bot.yaml"}],
+            "drain_timeout_s": 2.0,
+            "kafka": {"bootstrap_servers": bootstrap, "start_at": "earliest"},
+            "topics": {"partitions": _PARTITIONS, "replication_factor": 1, "min_insync_replicas": 1},
+            "conversation": {"state_dir": folder / "state"},
+            "observability": {"host": "127.0.0.1", "port": _free_port()},
+        }
+    )
+
+
+@contextmanager
+def _broker(console: "Console", servers: str | None) -> Iterator[str]:
+    if servers is not None:
+        yield servers
+        return
+    from stream_worker.cache import cache_folder
+    from stream_worker.embedded.broker import EmbeddedBroker
+
+    with _status(console) as progress:
+        broker = EmbeddedBroker(cache_folder("demo") / "kafka", progress=progress)
+        broker.start()
+    try:
+        yield broker.bootstrap_servers
+    finally:
+        broker.stop()
+
+
+@contextmanager
+def _worker(console: "Console", settings: "Settings") -> Iterator["Settings"]:
+    """A worker that answers, with its topics, its model and its trained understanding."""
+    from confluent_kafka.admin import AdminClient
+
+    from stream_worker.kafka.client_settings import admin_settings
+    from stream_worker.kafka.topic_admin import create
+    from stream_worker.kafka.topics import topic_table
+
+    folder = settings.conversation.state_dir.parent
+    with _status(console) as progress:
+        progress("Creating the topics")
+        create(AdminClient(admin_settings(settings)), topic_table(settings))
+        _prepare_bot(folder, progress)
+        child = _start_worker(settings, folder)
+    try:
+        with _status(console) as progress:
+            progress("Starting the worker and loading its model")
+            _await_ready(child, settings, folder / _LOG)
+        yield settings
+    finally:
+        _end(child)
+
+
+def _prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
+    """The bot's file, and its understanding, trained where it is not there for these examples yet."""
+    import shutil
+    import subprocess
+    from hashlib import blake2b
+    from importlib.resources import files
+
+    from stream_worker.errors import Code, Missing
+
+    templates = files("stream_worker") / "templates" / "demo"
+    examples = templates.joinpath("nlu.yml").read_bytes()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bot.yaml").write_bytes(templates.joinpath("bot.yaml").read_bytes())
+    (folder / "nlu.yml").write_bytes(examples)
+    stamp, heads = folder / "heads.trained-from", folder / "heads"
+    version = blake2b(examples, digest_size=8).hexdigest()
+    if heads.is_dir() and stamp.is_file() and stamp.read_text() == version:
+        return
+    progress("Training the demo bot's understanding, once")
+    shutil.rmtree(heads, ignore_errors=True)
+    command = [sys.executable, "-m", "stream_worker", "nlu", "train", str(folder / "nlu.yml"), "-o", str(heads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Missing(Code.HEADS_NOT_FOUND, f"training failed: {done.stderr.strip() or done.stdout.strip()}")
+    stamp.write_text(version)
+
+
+def _start_worker(settings: "Settings", folder: Path) -> "subprocess.Popen[bytes]":
+    import subprocess
+
+    from ruamel.yaml import YAML
+
+    config = folder / "stream-worker.yaml"
+    with config.open("w", encoding="utf-8") as out:
+        YAML(typ="safe").dump(settings.model_dump(mode="json", exclude_none=True), out)
+    command = [sys.executable, "-m", "stream_worker", "run", "--config", str(config)]
+    with (folder / _LOG).open("wb") as log:
+        # Its own session: Ctrl-C reaches the parent alone, which then stops it in order.
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _await_ready(child: "subprocess.Popen[bytes]", settings: "Settings", log: Path) -> None:
+    """Until the worker serves its partitions. Raises Missing with the end of its log when it ends instead."""
+    import time
+    import urllib.error
+    import urllib.request
+
+    from stream_worker.errors import Code, Missing
+
+    url = f"http://127.0.0.1:{settings.observability.port}/readyz"
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise Missing(Code.WORKER_START_FAILED, f"the worker ended; the end of {log} says:\n{_tail(log)}")
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise Missing(Code.WORKER_START_FAILED, f"the worker was not ready within {_READY_S:.0f} s: see {log}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """As a supervisor would: SIGTERM, and kill -9 for what takes too long; neither loses anything."""
+    import subprocess
+
+    child.terminate()
+    try:
+        child.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _status(console: "Console") -> Iterator[Callable[[str], None]]:
+    """Progress as one changing line on a terminal, as lines elsewhere."""
+    if console.is_terminal:
+        with console.status("") as status:
+            yield lambda text: status.update(f"{text} …")
+    else:
+        yield lambda text: typer.echo(text, err=True)
+
+
+def _introduce(console: "Console", settings: "Settings", *, embedded: bool) -> None:
+    topics, servers = settings.topics, settings.kafka.bootstrap_servers
+    folder = settings.conversation.state_dir.parent
+    broker = "an embedded Apache Kafka" if embedded else "Kafka"
+    lines = [
+        f"[bold]stream-worker demo[/] on {broker} at {servers}",
+        f"  send:     stream-worker send 'Hello' --kafka {servers}",
+        f"  topics:   {topics.events} → {topics.replies}, {topics.deltas}, {topics.analysis}, {topics.actions}, "
+        f"{topics.metrics}, {topics.dead_letters}",
+        f"  metrics:  http://127.0.0.1:{settings.observability.port}/metrics",
+        f"  logs:     {folder / _LOG}",
+        "  stop:     Ctrl-C",
+    ]
+    if embedded:
+        lines.append("  another broker: --kafka HOST:PORT, or KAFKA_BOOTSTRAP_SERVERS=HOST:PORT")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _raise_on_sigterm() -> None:
+    import signal
+
+    def stop(number: int, frame: object) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

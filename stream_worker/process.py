@@ -1,0 +1,170 @@
+"""A worker process: what `run` builds, starts and ends.
+
+The order at the start: metrics and probes answer first, the engine begins to
+load on its own thread, and meanwhile the transactional producer ends what a
+predecessor left open. Only when the engine is warm does the worker join the
+group.
+"""
+
+import secrets
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+
+from stream_worker import __version__
+from stream_worker.assembly import Parts, assemble
+from stream_worker.bot.bot import Bot
+from stream_worker.bot.bots import Binding, Bots
+from stream_worker.bot.loader import load_bot
+from stream_worker.cache import cache_folder
+from stream_worker.clock import Clock, SystemClock
+from stream_worker.connection import Connection
+from stream_worker.conversation.store import RocksStore
+from stream_worker.errors import Code, Fatal, Misconfigured
+from stream_worker.inbox import ThreadInbox
+from stream_worker.inference.device import DeviceThread
+from stream_worker.inference.factory import load
+from stream_worker.kafka.edge import KafkaEdge, identity
+from stream_worker.observability.health import HealthBoard, HealthServer
+from stream_worker.observability.logs import configure_logs
+from stream_worker.observability.metric_table import Label, Loop, Metric
+from stream_worker.observability.metrics import Metrics
+from stream_worker.observability.reporter import OUT_OF_SCOPE, Reporter
+from stream_worker.settings import Settings
+from stream_worker.settings.loader import settings_hash
+from stream_worker.worker import Worker
+
+_LOAD_S = 1_800.0
+_CLOSE_S = 2.0
+
+
+class DeviceWatchdog:
+    """Ends the process when the device has work and shows no sign of life."""
+
+    def __init__(self, engine: DeviceThread, clock: Clock, stall_ms: int) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._stall_s = stall_ms / 1000
+
+    def check(self) -> None:
+        if not self._engine.alive:
+            raise Fatal(Code.DEVICE_STALLED, "the device thread has ended: see the log for its error")
+        silent = self._clock.monotonic() - self._engine.stats().beat
+        if silent > self._stall_s:
+            raise Fatal(
+                Code.DEVICE_STALLED,
+                f"the device thread showed no sign of life for {silent:.0f} s (engine.device_stall_ms)",
+            )
+
+
+def load_bots(settings: Settings) -> Bots:
+    """The bots of the settings. Raises Misconfigured when there is none, or a file is wrong."""
+    if not settings.bots:
+        raise Misconfigured(
+            Code.CONFIG_INVALID_VALUE, "no bot is configured: add `bots: [{file: bot.yaml}]` to the configuration"
+        )
+    loaded: dict[Path, Bot] = {}
+    for binding in settings.bots:
+        if binding.file not in loaded:
+            loaded[binding.file] = load_bot(binding.file, settings.engine.sampling)
+    names = [bot.name for bot in loaded.values()]
+    if len(set(names)) != len(names):
+        raise Misconfigured(Code.BOT_INVALID, f"two bot files have the same name: {', '.join(sorted(names))}")
+    return Bots(tuple(Binding(each.tenant, each.channel, loaded[each.file]) for each in settings.bots))
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    adopt_group: bool = False,
+    progress: Callable[[str], None],
+    on_start: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Runs a worker until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    `on_start` is told the port of metrics and probes. Raises Misconfigured, Missing or Fatal.
+    """
+    clock = SystemClock()
+    bots = load_bots(settings)
+    metrics = Metrics(_declared(bots))
+    configure_logs(settings.observability, lambda level: metrics.count(Metric.LOG_MESSAGES, level))
+    board = HealthBoard(clock)
+    with HealthServer(settings.observability.host, settings.observability.port, board, metrics.registry) as server:
+        on_start(server.port)
+        _serve(settings, bots, metrics, board, clock, adopt_group=adopt_group, progress=progress)
+
+
+def _serve(
+    settings: Settings,
+    bots: Bots,
+    metrics: Metrics,
+    board: HealthBoard,
+    clock: Clock,
+    *,
+    adopt_group: bool,
+    progress: Callable[[str], None],
+) -> None:
+    inbox = ThreadInbox()
+    loading = load(settings, bots.all, cache_folder("models"), clock, progress)
+    engine = DeviceThread(loading.models, inbox.put, clock)
+    who = identity(settings, loading.device, secrets.token_hex(4))
+    edge = KafkaEdge(settings, who, lambda: board.beat(Loop.WORKER))
+    connection = Connection(edge, clock)
+    connection.open()
+    engine.wait_ready(_LOAD_S)
+    board.engine_loaded = True
+    settings_digest = settings_hash(settings)
+    metrics.build_info(
+        version=__version__,
+        settings_hash=settings_digest,
+        bot=",".join(f"{bot.name}@{bot.version}" for bot in bots.all),
+        model=engine.capabilities.model,
+    )
+    store = RocksStore(settings.conversation.state_dir / settings.application_id / who.transactional_id)
+    worker = assemble(
+        settings,
+        Parts(
+            edge=edge,
+            connection=connection,
+            store=store,
+            engine=engine,
+            inbox=inbox,
+            prompter=loading.prompter,
+            bots=bots,
+            observer=Reporter(metrics, board, engine, clock),
+            watchdog=DeviceWatchdog(engine, clock, settings.engine.device_stall_ms),
+            clock=clock,
+            settings_hash=settings_digest,
+            adopt_group=adopt_group,
+        ),
+    )
+    _stop_on_signal(lambda: _stop(worker, board))
+    try:
+        worker.run()
+    finally:
+        store.close()
+        engine.close(_CLOSE_S)
+
+
+def _stop(worker: Worker, board: HealthBoard) -> None:
+    board.stopping = True
+    worker.stop()
+
+
+def _stop_on_signal(stop: Callable[[], None]) -> None:
+    """The first signal drains; a second one ends the process at once, as safe as kill -9."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _declared(bots: Bots) -> Mapping[Label, tuple[str, ...]]:
+    """The values that labels may have beyond those of enumerations: those that the bot files name."""
+    intents = {name for bot in bots.all for name in bot.intents} | {OUT_OF_SCOPE}
+    commands = {emit.command for bot in bots.all for rule in bot.intents.values() for emit in rule.emit}
+    return {Label.INTENT: tuple(sorted(intents)), Label.COMMAND: tuple(sorted(commands))}

@@ -1,0 +1,257 @@
+"""Whole workers on the in-memory edge, in one thread, on a clock moved by hand.
+
+Nothing of the worker is replaced: only the edge (shipped, in memory), the
+engine (shipped, scripted, run inline) and the clock.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stream_worker.assembly import Parts, assemble
+from stream_worker.bot.bot import Bot, IntentRule, ModelReply
+from stream_worker.bot.bots import ANY, Binding, Bots
+from stream_worker.clock import ManualClock
+from stream_worker.connection import Connection
+from stream_worker.contracts.metric import Timings
+from stream_worker.conversation.store import MemoryStore
+from stream_worker.embedded.memory_broker import MemoryBroker
+from stream_worker.embedded.memory_edge import MemoryEdge
+from stream_worker.errors import StreamWorkerError
+from stream_worker.inference.device import InlineDevice, Models
+from stream_worker.inference.scripted import ScriptedStepper, derived_reply
+from stream_worker.observer import Snapshot
+from stream_worker.orders import Generate, Result
+from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.record import Headers, Record
+from stream_worker.settings import Settings
+from stream_worker.stages.prompter import MessagePrompter
+from stream_worker.tokens import Usage
+from stream_worker.turn import Turn
+from stream_worker.worker import Worker
+
+MODEL_BOT = Bot(
+    name="test",
+    version="1",
+    languages=("en",),
+    system="",
+    understanding=None,
+    intents={},
+    fills_slots=frozenset(),
+    fallback=IntentRule(reply=ModelReply()),
+    error_reply="Sorry.",
+)
+
+
+def settings(**changes: Any) -> Settings:
+    """Four partitions, quick commits, nothing that takes wall time."""
+    base: dict[str, Any] = {
+        "application_id": "test",
+        "topics": {"partitions": 4, "replication_factor": 1, "min_insync_replicas": 1},
+        "kafka": {"start_at": "earliest", "commit_interval_ms": 20},
+    }
+    for section, values in changes.items():
+        base[section] = {**base.get(section, {}), **values} if isinstance(values, dict) else values
+    return Settings(**base)
+
+
+@dataclass(slots=True)
+class Journal:
+    """An observer that keeps what it is told."""
+
+    outcomes: list[tuple[Outcome, int]] = field(default_factory=list)
+    dead: list[tuple[DeadLetterReason, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    refusals: list[StreamWorkerError] = field(default_factory=list)
+    aborts: list[str] = field(default_factory=list)
+    failures: list[DeadLetterReason] = field(default_factory=list)
+    replaced: int = 0
+    late: int = 0
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    def beat(self) -> None: ...
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+    def settled(self, outcome: Outcome, events: int) -> None:
+        self.outcomes.append((outcome, events))
+
+    def dead_lettered(self, reason: DeadLetterReason, partition: int, offset: int, detail: str) -> None:
+        self.dead.append((reason, detail))
+
+    def replied(
+        self, turn: Turn, intent: str | None, finish: FinishReason, timings: Timings, usage: Usage | None
+    ) -> None: ...
+
+    def first_delta(self, turn: Turn, seconds: float) -> None: ...
+
+    def attempt_failed(self, turn: Turn, reason: DeadLetterReason, message: str) -> None:
+        self.failures.append(reason)
+
+    def engine_away(self, message: str) -> None: ...
+
+    def handed_over(self, to_human: bool) -> None: ...
+
+    def late_result(self) -> None:
+        self.late += 1
+
+    def delta_dropped(self) -> None: ...
+
+    def command_emitted(self, name: str) -> None: ...
+
+    def taken(self, partition: int, term: int, seconds: float, records: int) -> None: ...
+
+    def released(self, partitions: int, lost: bool) -> None: ...
+
+    def refused(self, error: StreamWorkerError) -> None:
+        self.refusals.append(error)
+
+    def warned(self, message: str, partition: int) -> None:
+        self.warnings.append(message)
+
+    def committed(self, seconds: float, records: int) -> None: ...
+
+    def aborted(self, cause: str) -> None:
+        self.aborts.append(cause)
+
+    def clients_replaced(self, error: StreamWorkerError) -> None:
+        self.replaced += 1
+
+
+class InlineInbox:
+    """Waiting lets the device run and moves the clock, no further than the next thing that is due."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._results: list[Result] = []
+        self.device: InlineDevice | None = None
+
+    def put(self, result: Result) -> None:
+        self._results.append(result)
+
+    def drain(self) -> list[Result]:
+        assert self.device is not None
+        self.device.pump()
+        results, self._results = self._results, []
+        return results
+
+    def wait(self, seconds: float) -> None:
+        assert self.device is not None
+        self.device.pump()
+        if not self._results:
+            self._clock.advance(min(seconds, self.device.seconds_until_ready()))
+            self.device.pump()
+
+
+class _NoWatchdog:
+    def check(self) -> None: ...
+
+
+@dataclass(slots=True)
+class RunningWorker:
+    worker: Worker
+    edge: MemoryEdge
+    journal: Journal
+    inbox: InlineInbox
+
+
+class Rig:
+    """One broker, any number of workers."""
+
+    def __init__(
+        self,
+        configured: Settings | None = None,
+        *,
+        bot: Bot = MODEL_BOT,
+        reply: Callable[[Generate], str] = derived_reply,
+        seconds: Callable[[Generate], float] = lambda _: 0.01,
+    ) -> None:
+        self.settings = configured or settings()
+        self.clock = ManualClock()
+        self.broker = MemoryBroker.for_settings(self.settings, self.clock)
+        self._bot = bot
+        self._reply = reply
+        self._seconds = seconds
+        self.workers: dict[str, RunningWorker] = {}
+
+    def start(self, name: str = "w0") -> RunningWorker:
+        edge = MemoryEdge(self.broker, self.settings, self.clock, transactional_id=f"test-{name}")
+        connection = Connection(edge, self.clock)
+        connection.open()
+        inbox, journal = InlineInbox(self.clock), Journal()
+        models = Models(
+            stepper=lambda: ScriptedStepper(self.clock, seconds=self._seconds, reply=self._reply),
+            encoder=lambda: None,
+        )
+        inbox.device = InlineDevice(models, inbox.put, self.clock)
+        worker = assemble(
+            self.settings,
+            Parts(
+                edge=edge,
+                connection=connection,
+                store=MemoryStore(),
+                engine=inbox.device,
+                inbox=inbox,
+                prompter=MessagePrompter(),
+                bots=Bots((Binding(ANY, ANY, self._bot),)),
+                observer=journal,
+                watchdog=_NoWatchdog(),
+                clock=self.clock,
+                settings_hash="settings",
+            ),
+        )
+        worker.join()
+        self.workers[name] = RunningWorker(worker, edge, journal, inbox)
+        return self.workers[name]
+
+    def kill(self, name: str = "w0") -> None:
+        """As with kill -9: nothing is given back, the broker learns of it by the session's end."""
+        del self.workers[name]
+
+    def stop(self, name: str = "w0") -> None:
+        self.workers.pop(name).worker.shut_down()
+
+    def run(self, seconds: float, step: float = 0.005) -> None:
+        """Lets all workers tick, in turn, for this long."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            for running in list(self.workers.values()):
+                running.worker.tick()
+            self.clock.advance(step)
+
+    def send(
+        self, conversation: str = "c-1", *, headers: Headers = (), key: bytes | None = None, **fields: Any
+    ) -> Record:
+        """Appends an event; a message of a user unless `type` says otherwise."""
+        event: dict[str, Any] = {"conversation_id": conversation, **fields}
+        if event.get("type", "message") in ("message", "edit", "deletion", "reaction"):
+            event.setdefault("sender", {"id": "u-1"})
+        return self.broker.append(
+            self.settings.topics.events,
+            conversation.encode() if key is None else key,
+            orjson.dumps(event),
+            headers,
+        )
+
+    def published(self, topic: str) -> list[dict[str, Any]]:
+        """Committed values of an output topic, in order within each partition."""
+        return [orjson.loads(record.value or b"null") for record in self.broker.read_committed(topic)]
+
+    @property
+    def replies(self) -> list[dict[str, Any]]:
+        return self.published(self.settings.topics.replies)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return self.published(self.settings.topics.metrics)
+
+    @property
+    def outcomes(self) -> dict[str, list[str]]:
+        """Every outcome of each event."""
+        found: dict[str, list[str]] = {}
+        for metric in self.metrics:
+            found.setdefault(metric["event_id"], []).append(metric["outcome"])
+        return found
