@@ -12,11 +12,28 @@ class Command:
     """A command of a turn. Its result comes back as an event `action_result` with this `command_id`."""
 
     version: Literal[1] = 1
+    """Version of this schema."""
+
     command_id: Identifier
+    """The idempotency key of the command."""
+
     turn_id: Identifier
+    """The turn that emitted it."""
+
     conversation_id: Identifier
+    """The conversation."""
+
     tenant: str
+    """The tenant; empty without tenants."""
+
     name: Identifier
+    """What is to be done, as the bot file names it."""
+
     arguments: dict[str, object] = field(default_factory=dict)
+    """What it is to be done with."""
+
     at: Millis
+    """When the turn was settled."""
+
     versions: Versions
+    """What produced it."""

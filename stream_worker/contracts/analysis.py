@@ -14,7 +14,10 @@ from stream_worker.contracts.versions import Versions
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentEvidence:
     name: str
+    """The intent."""
+
     score: Score
+    """Its probability."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +25,22 @@ class SlotEvidence:
     """A slot as the dialogue used it; `carried` ones come from an earlier turn and have no span."""
 
     name: str
+    """The slot."""
+
     value: str
+    """Its value, as it stands in the text."""
+
     carried: bool
+    """Whether it comes from an earlier turn."""
+
     start: Count | None = None
+    """First code point in the text."""
+
     end: Count | None = None
+    """Code point after its last."""
+
     score: Score | None = None
+    """Its probability."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,31 +48,79 @@ class GenerationEvidence:
     """What is needed to re-enact the generation."""
 
     prompt_hash: str
+    """Hash of the prompt's token ids."""
+
     prompt_tokens: Count
+    """Length of the prompt."""
+
     cached_tokens: Count
+    """Tokens of it that were not computed again."""
+
     sampled_ids: list[int]
+    """Every sampled token id, the end token included."""
+
     seed: Count
+    """Seed of the sampling."""
+
     temperature: float
+    """Temperature of the sampling."""
+
     max_new_tokens: Count
+    """Limit of the reply's length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
     version: Literal[1] = 1
+    """Version of this schema."""
+
     turn_id: Identifier
+    """The turn."""
+
     reply_id: Identifier
+    """Its reply."""
+
     conversation_id: Identifier
+    """The conversation."""
+
     tenant: str
+    """The tenant; empty without tenants."""
+
     language: str
+    """Detected language, ISO 639-1."""
+
     sentences: Count
+    """Sentences of the message."""
+
     intent: str | None
+    """The understood intent; null out of scope or without understanding."""
+
     in_scope: bool
+    """Whether the message is about what the bot can do."""
+
     intents: list[IntentEvidence]
+    """Intents with their scores, best first."""
+
     slots: list[SlotEvidence]
+    """Slots as the dialogue used them."""
+
     decision: str
+    """What the dialogue decided."""
+
     checks: list[str]
+    """Checks of the reply that found something."""
+
     generation: GenerationEvidence | None
+    """How the text was generated; null for a template."""
+
     term: Count
+    """Term of the partition that produced it."""
+
     attempt: Count
+    """Attempt of the turn within its term."""
+
     at: Millis
+    """When the turn was settled."""
+
     versions: Versions
+    """What produced it."""

@@ -9,11 +9,12 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from stream_worker.contracts.event import EVENT_TYPES, Event
-from stream_worker.contracts.headers import JSON, InputHeaders, read_headers
+from stream_worker.contracts.headers import JSON, STRUCTURED, InputHeaders, read_envelope, read_headers
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.record import Record
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(type_) for name, type_ in EVENT_TYPES.items()}
+_CONTENT_TYPES = frozenset({"", JSON, STRUCTURED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,21 @@ def decode(record: Record, rules: DecodeRules) -> Arrival | Undecodable:
         headers = read_headers(record.headers)
     except UnicodeDecodeError:
         return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "key or headers are not UTF-8")
-    if headers.content_type and headers.content_type.partition(";")[0].strip().lower() != JSON:
-        return Undecodable(record, DeadLetterReason.UNSUPPORTED_CONTENT_TYPE, f"the content type must be {JSON}")
-    fields = _parse(record, record.value)
+    content_type = headers.content_type.partition(";")[0].strip().lower()
+    if content_type not in _CONTENT_TYPES:
+        known = f"{JSON} or {STRUCTURED}"
+        return Undecodable(record, DeadLetterReason.UNSUPPORTED_CONTENT_TYPE, f"the content type must be {known}")
+    fields: Any = _parse(record, record.value)
     if isinstance(fields, Undecodable):
         return fields
+    if content_type == STRUCTURED:
+        try:
+            headers = read_envelope(fields, headers)
+        except ValueError as error:
+            return Undecodable(record, DeadLetterReason.INVALID_EVENT, str(error))
+        fields = fields.get("data")
+        if not isinstance(fields, dict):
+            return Undecodable(record, DeadLetterReason.INVALID_EVENT, "the CloudEvent's data is not a JSON object")
     event = _validate(record, fields, headers)
     if isinstance(event, Undecodable):
         return event

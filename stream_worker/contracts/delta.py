@@ -21,12 +21,31 @@ class DeltaState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     version: Literal[1] = 1
+    """Version of this schema."""
+
     turn_id: Identifier
+    """The turn whose reply is being generated."""
+
     conversation_id: Identifier
+    """The conversation."""
+
     tenant: str
+    """The tenant; empty without tenants."""
+
     term: Count
+    """Term of the partition; a higher one wins."""
+
     attempt: Count
+    """Attempt of the turn within its term; a higher one wins."""
+
     seq: Count
+    """Number of the delta within its attempt, from 0."""
+
     state: DeltaState
+    """Whether more follows, the text is complete, or what was shown is void."""
+
     at: Count
+    """Code points of the attempt's text before this delta."""
+
     text: str
+    """The text that follows there."""

@@ -1,15 +1,18 @@
-"""CloudEvents 1.0 Kafka binding, binary mode, and trace context.
+"""CloudEvents 1.0 Kafka binding, and trace context.
 
-On input all are optional; on output always written. `traceparent` of the
+Binary mode is read and always written; structured mode, where the attributes
+stand beside the event in the value, is read. On input all are optional. `traceparent` of the
 event is carried through the turn to every record that comes of it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from stream_worker.record import Headers
 
 CONTENT_TYPE = "content-type"
 JSON = "application/json"
+STRUCTURED = "application/cloudevents+json"
 SPEC_VERSION = "1.0"
 REDRIVE = "redrive"
 
@@ -51,6 +54,22 @@ def read_headers(headers: Headers) -> InputHeaders:
         if value is not None and (field := _FIELDS.get(name)) is not None
     }
     return InputHeaders(**found) if found else _NONE
+
+
+#: Attributes of a structured CloudEvent that we read, and extensions of distributed tracing.
+_ATTRIBUTES = ("id", "source", "type", "traceparent", "tracestate")
+
+
+def read_envelope(envelope: Mapping[str, object], headers: InputHeaders) -> InputHeaders:
+    """The attributes of a structured CloudEvent over those of the record's headers. Raises ValueError."""
+    found: dict[str, str] = {}
+    for name in _ATTRIBUTES:
+        value = envelope.get(name, "")
+        if not isinstance(value, str):
+            raise ValueError(f"the CloudEvent's {name} is not a string")
+        if value:
+            found[name] = value
+    return replace(headers, **found)
 
 
 def output_headers(*, event_id: str, type_: str, source: str, at: str, traceparent: str, tracestate: str) -> Headers:

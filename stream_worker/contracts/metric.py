@@ -16,39 +16,94 @@ class Timings:
     """Seconds per stage. `total` runs from the record's timestamp to the settling."""
 
     waiting: Seconds = 0.0
+    """In the mailbox, behind earlier turns of the conversation."""
+
     parse: Seconds = 0.0
+    """Parsing."""
+
     understand: Seconds = 0.0
+    """Understanding, waiting for its batch included."""
+
     queued: Seconds = 0.0
+    """In the engine, before the first step."""
+
     first_token: Seconds = 0.0
+    """From the engine's acceptance to the first token."""
+
     generate: Seconds = 0.0
+    """From the engine's acceptance to the last token."""
+
     total: Seconds = 0.0
+    """From the record's timestamp to the settling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     prompt: Count = 0
+    """Tokens of the prompt, cached ones included."""
+
     cached: Count = 0
+    """Tokens of the prompt that were not computed again."""
+
     generated: Count = 0
+    """Tokens of the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMetric:
     version: Literal[1] = 1
+    """Version of this schema."""
+
     event_id: str
+    """The event's id; its coordinates where it had none."""
+
     event_type: str
+    """The event's type; empty where it could not be decoded."""
+
     source: str
+    """Where the event came from."""
+
     conversation_id: str
+    """The conversation; empty where it is not known."""
+
     tenant: str
+    """The tenant; empty without tenants."""
+
     turn_id: str | None
+    """The turn it was part of."""
+
     reply_id: str | None
+    """The reply that answers it."""
+
     partition: Count
+    """Partition of the event."""
+
     offset: Count
+    """Offset of the event."""
+
     outcome: Outcome
+    """How the event ended."""
+
     reason: DeadLetterReason | None = None
+    """Why it is a dead letter."""
+
     finish_reason: FinishReason | None = None
+    """Why its reply's text ended."""
+
     attempt: Count
+    """Attempts of the turn within its term."""
+
     term: Count
+    """Term of the partition."""
+
     at: Millis
+    """When it was settled."""
+
     timings: Timings = field(default_factory=Timings)
+    """Where the time went."""
+
     tokens: Tokens = field(default_factory=Tokens)
+    """What the model did."""
+
     versions: Versions
+    """What produced it."""

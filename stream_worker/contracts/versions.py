@@ -6,7 +6,16 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
     worker: str
+    """Version of stream_worker."""
+
     settings: str
+    """Short hash of the settings, secrets left out."""
+
     bot: str
+    """Name of the bot; empty where none had a part in it."""
+
     bot_version: str
+    """Version of the bot file."""
+
     model: str
+    """Name of the language model."""
