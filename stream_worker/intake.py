@@ -18,6 +18,7 @@ from stream_worker.conversation.mailbox import (
     PendingTurn,
     Preempt,
     Queued,
+    Repeated,
     Restart,
     Shed,
     StateEvent,
@@ -111,6 +112,8 @@ class Intake:
                 pass
             case Shed():
                 self._settler.events(assignment, [arrival], Outcome.SHED, moment)
+            case Repeated():
+                self._settler.events(assignment, [arrival], Outcome.DUPLICATE, moment)
             case Restart(turn=pending):
                 self._turns.begin_again(assignment, pending, moment)
             case Preempt(running=running, withdrawn=withdrawn):

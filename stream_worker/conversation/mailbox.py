@@ -48,6 +48,9 @@ class PendingTurn:
         event = self.first.event
         return target_id in (self.first.event_id, event.message_id)
 
+    def holds(self, arrival: Arrival) -> bool:
+        return any(arrival.digest == each.digest for each in self.arrivals)
+
     def joined(self, arrival: Arrival) -> "PendingTurn":
         return replace(self, arrivals=(*self.arrivals, arrival))
 
@@ -76,6 +79,11 @@ class Shed:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """The turn that it would join holds it already: a duplicate."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """It changed the running turn: cancel that and start `turn` with a higher attempt."""
 
@@ -90,7 +98,7 @@ class Preempt:
     withdrawn: tuple[Arrival, ...]
 
 
-Placement = Queued | Shed | Restart | Preempt
+Placement = Queued | Shed | Repeated | Restart | Preempt
 
 
 class Mailbox:
@@ -114,7 +122,7 @@ class Mailbox:
         return sum(len(entry.arrivals) if isinstance(entry, PendingTurn) else 1 for entry in self._waiting)
 
     def put(self, arrival: Arrival) -> Placement:
-        """Places an event. Everything but `Shed` holds it until it is settled by whoever takes it out."""
+        """Places an event. All but `Shed` and `Repeated` hold it until it is settled by whoever takes it out."""
         match arrival.event:
             case Handoff() | Erasure():
                 return self._preempt(arrival)
@@ -152,10 +160,14 @@ class Mailbox:
 
     def _join(self, target: str, arrival: Arrival) -> Placement | None:
         if self._running is not None and self._running.concerns(target):
+            if self._running.holds(arrival):
+                return Repeated()
             self._running = self._running.joined(arrival)
             return Restart(self._running)
         for index, entry in enumerate(self._waiting):
             if isinstance(entry, PendingTurn) and entry.concerns(target):
+                if entry.holds(arrival):
+                    return Repeated()
                 self._waiting[index] = entry.joined(arrival)
                 return Queued()
         return None

@@ -188,5 +188,5 @@ class WorkersMachine(RuleBasedStateMachine):
 
 TestWorkers = WorkersMachine.TestCase
 TestWorkers.settings = hypothesis_settings(
-    max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
