@@ -1,9 +1,9 @@
 """A worker process: what `run` builds, starts and ends.
 
-The order at the start: metrics and probes answer first, the engine begins to
-load on its own thread, and meanwhile the transactional producer ends what a
-predecessor left open. Only when the engine is warm does the worker join the
-group.
+The order at the start: metrics and probes answer first; then the transactional
+producer ends what a predecessor left open, for others may be waiting for it;
+then the models are loaded. Only when the engine is warm does the worker join
+the group.
 """
 
 import secrets
@@ -87,7 +87,7 @@ def run_worker(
     """
     clock = SystemClock()
     bots = load_bots(settings)
-    metrics = Metrics(_declared(bots))
+    metrics = Metrics(_declared(bots, settings))
     configure_logs(settings.observability, lambda level: metrics.count(Metric.LOG_MESSAGES, level))
     board = HealthBoard(clock)
     with HealthServer(settings.observability.host, settings.observability.port, board, metrics.registry) as server:
@@ -106,14 +106,15 @@ def _serve(
     progress: Callable[[str], None],
 ) -> None:
     inbox = ThreadInbox()
-    loading = load(settings, bots.all, cache_folder("models"), clock, progress)
-    engine = DeviceThread(loading.models, inbox.put, clock)
-    who = identity(settings, loading.device, secrets.token_hex(4))
+    who = identity(settings, settings.device.replace(":", ""), secrets.token_hex(4))
     edge = KafkaEdge(settings, who, lambda: board.beat(Loop.WORKER))
     connection = Connection(edge, clock)
     connection.open()
+    loading = load(settings, bots.all, cache_folder("models"), clock, progress)
+    engine = DeviceThread(loading.models, inbox.put, clock)
     engine.wait_ready(_LOAD_S)
     board.engine_loaded = True
+    metrics.declare(Label.MODEL, [engine.capabilities.model])
     settings_digest = settings_hash(settings)
     metrics.build_info(
         version=__version__,
@@ -163,8 +164,12 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
         signal.signal(number, handle)
 
 
-def _declared(bots: Bots) -> Mapping[Label, tuple[str, ...]]:
+def _declared(bots: Bots, settings: Settings) -> Mapping[Label, tuple[str, ...]]:
     """The values that labels may have beyond those of enumerations: those that the bot files name."""
     intents = {name for bot in bots.all for name in bot.intents} | {OUT_OF_SCOPE}
     commands = {emit.command for bot in bots.all for rule in bot.intents.values() for emit in rule.emit}
-    return {Label.INTENT: tuple(sorted(intents)), Label.COMMAND: tuple(sorted(commands))}
+    return {
+        Label.INTENT: tuple(sorted(intents)),
+        Label.COMMAND: tuple(sorted(commands)),
+        Label.PARTITION: tuple(str(partition) for partition in range(settings.topics.partitions)),
+    }

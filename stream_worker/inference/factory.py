@@ -23,11 +23,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """`device` is the device's name as identities use it: `cpu`, `cuda`, `cuda1`."""
-
     models: Models
     prompter: Prompter
-    device: str
 
 
 def load(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, progress: Progress) -> Loading:
@@ -37,7 +34,7 @@ def load(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, pro
     models = Models(
         stepper=stepper, encoder=lambda: _encoder(settings, heads), max_texts=settings.understanding.max_batch
     )
-    return Loading(models, prompter, _device_name(settings))
+    return Loading(models, prompter)
 
 
 def _stepper(
@@ -69,11 +66,3 @@ def _encoder(settings: Settings, heads: list[str]) -> Encoder | None:
     from stream_worker.inference.encoder import load_encoder
 
     return load_encoder(name, heads, settings.understanding.max_tokens)
-
-
-def _device_name(settings: Settings) -> str:
-    if settings.engine.kind == "scripted":
-        return "cpu"
-    from stream_worker.inference.loading import pick_device
-
-    return str(pick_device(settings.device)).replace(":", "")

@@ -41,6 +41,10 @@ class Metrics:
     def build_info(self, *, version: str, settings_hash: str, bot: str, model: str) -> None:
         self._build_info.info({"version": version, "settings_hash": settings_hash, "bot": bot, "model": model})
 
+    def declare(self, label: Label, values: Iterable[str]) -> None:
+        """More values that an open label may have, once they are known."""
+        self._allowed[label] = self._allowed.get(label, frozenset()) | frozenset(values)
+
     def count(self, name: Metric, *values: str, amount: float = 1) -> None:
         """Adds to a counter. `values` are the labels' values, in the table's order."""
         child = self._child(name, values)
