@@ -11,6 +11,7 @@ from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, Undecodable
+from stream_worker.conversation.deduplication import digest
 from stream_worker.conversation.state import (
     Bounds,
     Change,
@@ -192,7 +193,7 @@ class Settler:
 
 
 def _remembered(arrivals: Sequence[Arrival]) -> Remembered:
-    return Remembered(tuple([arrival.digest for arrival in arrivals]))
+    return Remembered(tuple([digest(arrival.identity) for arrival in arrivals]))
 
 
 def _lines(turn: Turn, reply: str, now_ms: int) -> tuple[Line, ...]:

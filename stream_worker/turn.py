@@ -87,12 +87,6 @@ class Resting:
 Phase = Understanding | Generating | Resting
 
 
-def turn_id(arrival: Arrival) -> str:
-    """The turn's name, from its first event: the same after any replay."""
-    identity = f"{arrival.conversation}\0{arrival.source}\0{arrival.event_id}"
-    return blake2b(identity.encode(), digest_size=16).hexdigest()
-
-
 def reply_id(turn: str, redrive: str) -> str:
     """The reply's name; another one for each redrive, so that a gateway sends it again."""
     return turn if not redrive else blake2b(f"{turn}\0{redrive}".encode(), digest_size=16).hexdigest()

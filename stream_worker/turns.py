@@ -21,7 +21,7 @@ from stream_worker.bot.bots import Bots
 from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.event import Erasure, Signal
-from stream_worker.conversation.deduplication import remembers
+from stream_worker.conversation.deduplication import digest, remembers
 from stream_worker.conversation.mailbox import PendingTurn
 from stream_worker.conversation.state import Holder
 from stream_worker.errors import BadEvent, Code, Fatal
@@ -51,7 +51,7 @@ from stream_worker.stages.dialogue import ModelAnswer, TextAnswer, decide
 from stream_worker.stages.notice import heard, notice
 from stream_worker.stages.parsing import Parser
 from stream_worker.stages.prompter import Prompter
-from stream_worker.turn import Decided, Generating, Phase, Resting, Turn, Understanding, seed_of, turn_id
+from stream_worker.turn import Decided, Generating, Phase, Resting, Turn, Understanding, seed_of
 
 
 class Turns:
@@ -125,11 +125,11 @@ class Turns:
 
     def begin_again(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """The next attempt of a running turn, of what `pending` now holds."""
-        self._begin_again(assignment, assignment.turns[turn_id(pending.first)], pending, moment)
+        self._begin_again(assignment, assignment.turns[pending.first.identity], pending, moment)
 
     def cancel(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """Ends a running turn; its events are the caller's again."""
-        turn = assignment.turns[turn_id(pending.first)].turn
+        turn = assignment.turns[pending.first.identity].turn
         self._engine.submit(Cancel(ref=turn.ref))
         self._end_turn(assignment, turn, moment)
 
@@ -174,7 +174,7 @@ class Turns:
         started = self._clock.monotonic()
         parsed = self._parsers[bot.name].parse(text)
         turn = Turn(
-            ref=TurnRef(assignment.partition, assignment.term, turn_id(first), attempt),
+            ref=TurnRef(assignment.partition, assignment.term, first.identity, attempt),
             conversation=first.conversation,
             pending=pending,
             bot=bot,
@@ -404,4 +404,4 @@ def _is_duplicate(assignment: Assignment, arrival: Arrival) -> bool:
     """Whether an event with this id settled before; a redrive passes."""
     if arrival.headers.redrive:
         return False
-    return remembers(assignment.states.get(arrival.conversation).remembered, arrival.digest)
+    return remembers(assignment.states.get(arrival.conversation).remembered, digest(arrival.identity))

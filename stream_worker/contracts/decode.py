@@ -1,6 +1,5 @@
 """From a Kafka record to an event, or to the reason why not. Pure; never raises for bad input."""
 
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -30,7 +29,8 @@ class DecodeRules:
 class Arrival:
     """A decoded event with its place in the topic.
 
-    `conversation` is the key of every topic; `digest` stands for the event's identity, 12 URL-safe characters.
+    `conversation` is the key of every topic. `identity` is a hash of conversation, source and event id, 32 hex
+    digits: it names the turn that this event begins, the same after any replay.
     """
 
     record: Record
@@ -38,7 +38,7 @@ class Arrival:
     conversation: str
     event_id: str
     source: str
-    digest: str
+    identity: str
     headers: InputHeaders
 
     @property
@@ -141,9 +141,9 @@ def _place(record: Record, event: Event, key: str, headers: InputHeaders, rules:
         return Undecodable(record, DeadLetterReason.WRONG_KEY, "the record's key is not the event's conversation")
     event_id = headers.id or event.message_id or f"{record.topic}/{record.partition}/{record.offset}"
     source = headers.source or event.source
-    return Arrival(record, event, conversation, event_id, source, digest(source, event_id), headers)
+    return Arrival(record, event, conversation, event_id, source, identity(conversation, source, event_id), headers)
 
 
-def digest(source: str, event_id: str) -> str:
-    """12 URL-safe characters (72 bits) of an event's identity."""
-    return urlsafe_b64encode(blake2b(f"{source}\0{event_id}".encode(), digest_size=9).digest()).decode()
+def identity(conversation: str, source: str, event_id: str) -> str:
+    """32 hex digits for one event."""
+    return blake2b(f"{conversation}\0{source}\0{event_id}".encode(), digest_size=16).hexdigest()

@@ -49,7 +49,7 @@ class PendingTurn:
         return target_id in (self.first.event_id, event.message_id)
 
     def holds(self, arrival: Arrival) -> bool:
-        return any(arrival.digest == each.digest for each in self.arrivals)
+        return any(arrival.identity == each.identity for each in self.arrivals)
 
     def joined(self, arrival: Arrival) -> "PendingTurn":
         return replace(self, arrivals=(*self.arrivals, arrival))

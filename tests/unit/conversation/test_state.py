@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.contracts.decode import digest
-from stream_worker.conversation.deduplication import remember, remembers
+from stream_worker.contracts.decode import identity
+from stream_worker.conversation.deduplication import digest, remember, remembers
 from stream_worker.conversation.state import (
     EMPTY,
     Bounds,
@@ -41,7 +41,7 @@ _CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(Understood, st.none() | _TEXT, st.dictionaries(_TEXT, _TEXT, max_size=3)),
     st.builds(Prompted, st.none() | _STORED, st.integers(0, 3)),
     st.builds(HeldBy, st.sampled_from(Holder)),
-    st.builds(Remembered, st.lists(_TEXT.map(lambda text: digest("", text)), max_size=3).map(tuple)),
+    st.builds(Remembered, st.lists(_TEXT.map(lambda text: digest(identity("c", "", text))), max_size=3).map(tuple)),
     st.builds(Rewritten, _TEXT, st.none() | _TEXT),
     st.just(Ended()),
     st.just(Erased()),
@@ -114,7 +114,7 @@ def test_bytes_that_are_no_state_are_called_unreadable(raw: bytes) -> None:
 
 @given(st.lists(st.text(max_size=5), max_size=30), st.integers(0, 8))
 def test_the_window_remembers_the_last_ids_and_no_others(ids: list[str], size: int) -> None:
-    digests = [digest("s", each) for each in ids]
+    digests = [digest(identity("c", "s", each)) for each in ids]
     window = ""
     for each in digests:
         window = remember(window, [each], size)
@@ -124,4 +124,4 @@ def test_the_window_remembers_the_last_ids_and_no_others(ids: list[str], size: i
 
 
 def test_the_same_id_of_two_sources_differs() -> None:
-    assert digest("a", "1") != digest("b", "1")
+    assert digest(identity("c", "a", "1")) != digest(identity("c", "b", "1"))

@@ -24,7 +24,7 @@ _SECONDS = st.sampled_from([0.0, 0.03, 0.2, 1.0])
 
 def _uneven(order: Generate) -> float:
     """Between 1 ms and 0.4 s a token, by the turn."""
-    return 0.001 * 2 ** (int(order.ref.turn_id[:2], 16) % 9)
+    return 0.001 * float(2 ** (int(order.ref.turn_id[:2], 16) % 9))
 
 
 class WorkersMachine(RuleBasedStateMachine):
