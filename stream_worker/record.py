@@ -31,5 +31,7 @@ class Outgoing:
     @property
     def size(self) -> int:
         """Upper bound of the record's bytes on the wire, uncompressed, without batch overhead."""
-        headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers + 70
+        size = len(self.key or b"") + len(self.value or b"") + 70
+        for name, value in self.headers:
+            size += len(name) + len(value or b"") + 10
+        return size

@@ -7,7 +7,7 @@ from stream_worker.contracts.fields import Identifier, Millis
 from stream_worker.contracts.versions import Versions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Command:
     """A command of a turn. Its result comes back as an event `action_result` with this `command_id`."""
 

@@ -11,7 +11,7 @@ from stream_worker.contracts.fields import Count, Identifier, Millis, Score
 from stream_worker.contracts.versions import Versions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class IntentEvidence:
     name: str
     """The intent."""
@@ -20,7 +20,7 @@ class IntentEvidence:
     """Its probability."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class SlotEvidence:
     """A slot as the dialogue used it; `carried` ones come from an earlier turn and have no span."""
 
@@ -43,7 +43,7 @@ class SlotEvidence:
     """Its probability."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class GenerationEvidence:
     """What is needed to re-enact the generation."""
 
@@ -69,7 +69,7 @@ class GenerationEvidence:
     """Limit of the reply's length."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Analysis:
     version: Literal[1] = 1
     """Version of this schema."""

@@ -18,7 +18,7 @@ class DeltaState(StrEnum):
     VOID = "void"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Delta:
     version: Literal[1] = 1
     """Version of this schema."""

@@ -11,7 +11,7 @@ from stream_worker.contracts.versions import Versions
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Timings:
     """Seconds per stage. `total` runs from the record's timestamp to the settling."""
 
@@ -37,7 +37,7 @@ class Timings:
     """From the record's timestamp to the settling."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Tokens:
     prompt: Count = 0
     """Tokens of the prompt, cached ones included."""
@@ -49,7 +49,7 @@ class Tokens:
     """Tokens of the reply."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class EventMetric:
     version: Literal[1] = 1
     """Version of this schema."""

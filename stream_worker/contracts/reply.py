@@ -10,7 +10,7 @@ from stream_worker.contracts.versions import Versions
 from stream_worker.outcome import FinishReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Reply:
     """The bot's answer. `reply_id` is the idempotency key for the platform's send call."""
 

@@ -28,11 +28,15 @@ Detect = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """`text` in NFC, `language` in ISO 639-1, and the sentences without the space around them."""
+    """`text` in NFC and its `language` in ISO 639-1."""
 
     text: str
     language: str
-    sentences: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentences without the space around them; split when asked for, as not every turn asks."""
+        return tuple(_sentences(self.text))
 
 
 class Parser:
@@ -45,7 +49,7 @@ class Parser:
 
     def parse(self, text: str) -> Parsed:
         normalised = _normalised(text)
-        return Parsed(normalised, self._language(normalised), tuple(_sentences(normalised)))
+        return Parsed(normalised, self._language(normalised))
 
     def _language(self, text: str) -> str:
         """A text without words of any declared language (an emoji, a number) counts as the first one."""
