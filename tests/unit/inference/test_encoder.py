@@ -1,0 +1,172 @@
+"""Understanding: one answer an order, independent of what shares the batch, and heads that fit or are refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_worker.errors import Code, Misconfigured, Missing
+from stream_worker.inference.encoder import HeadsEncoder, load_encoder
+from stream_worker.inference.frozen import FrozenEncoder, load_frozen
+from stream_worker.inference.heads import Heads, load_heads, save_heads
+from stream_worker.orders import Encode, Encoded, Failed, Fault, TurnRef
+from stream_worker.training.examples import Example, Examples, MarkedSlot
+from stream_worker.training.train import train
+from tests.unit.inference.tiny_encoder import write_tiny_encoder
+
+_EXAMPLES = Examples(
+    (
+        *(
+            Example(f"in {city} now", "weather", (MarkedSlot("location", 3, 3 + len(city)),), "")
+            for city in ("rome", "oslo")
+        ),
+        *(Example(text, "greet", (), "") for text in ("hello", "hi you", "good day")),
+        *(Example(text, "out_of_scope", (), "") for text in ("zzz qqq", "xxx")),
+    ),
+    {"oslo": "Oslo"},
+    {},
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder")
+    write_tiny_encoder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frozen(folder: Path) -> FrozenEncoder:
+    return load_frozen(str(folder), 64)
+
+
+@pytest.fixture(scope="module")
+def heads(frozen: FrozenEncoder) -> Heads:
+    return train(_EXAMPLES, frozen, seed=1)
+
+
+def _order(number: int, text: str, heads: str = "known") -> Encode:
+    return Encode(ref=TurnRef(0, 1, f"t-{number}", 1), text=text, heads=heads)
+
+
+@settings(deadline=None, max_examples=50)
+@given(texts=st.lists(st.text(max_size=40), max_size=6), unknown=st.sets(st.integers(0, 5)))
+def test_each_order_has_its_answer_in_order(
+    frozen: FrozenEncoder, heads: Heads, texts: list[str], unknown: set[int]
+) -> None:
+    encoder = HeadsEncoder(frozen, {"known": heads})
+    orders = [_order(n, text, "unknown" if n in unknown else "known") for n, text in enumerate(texts)]
+    results = encoder.encode(orders)
+    assert [result.ref for result in results] == [order.ref for order in orders]
+    for order, result in zip(orders, results, strict=True):
+        if order.heads == "unknown":
+            assert isinstance(result, Failed)
+            assert result.fault is Fault.EVENT
+            continue
+        assert isinstance(result, Encoded)
+        assert sum(intent.score for intent in result.intents) == pytest.approx(1, abs=1e-4)
+        assert list(result.intents) == sorted(result.intents, key=lambda intent: -intent.score)
+        assert result.in_scope == (result.scope >= heads.card.threshold)
+        assert result.batch_size == sum(order.heads == "known" for order in orders)
+        assert all(0 <= slot.start < slot.end <= len(order.text) for slot in result.slots)
+
+
+def test_an_answer_does_not_depend_on_the_texts_beside_it(frozen: FrozenEncoder) -> None:
+    texts = ["hi", "", "in rome now " * 5, "你好"]
+    together = frozen.read(texts)
+    for text, beside in zip(texts, together, strict=True):
+        (alone,) = frozen.read([text])
+        assert alone.spans == beside.spans
+        assert torch.allclose(alone.vector, beside.vector, atol=1e-5)
+        assert torch.allclose(alone.tokens, beside.tokens, atol=1e-5)
+    for read, beside in zip(frozen.read_all(texts, batch=2), together, strict=True):
+        assert torch.allclose(read.vector, beside.vector, atol=1e-5)
+
+
+def test_padding_and_truncation_of_the_tokenizer_file_are_off(frozen: FrozenEncoder) -> None:
+    (short,) = frozen.read(["ab"])
+    assert len(short.spans) == 2
+    (long,) = frozen.read(["ab " * 10_000])
+    assert len(long.spans) == 64 - 2
+
+
+def test_spans_are_code_points_of_the_text_as_given(frozen: FrozenEncoder) -> None:
+    (read,) = frozen.read(["\ud800🎉é 上海"])
+    assert read.spans[-2:] == ((4, 5), (5, 6))
+
+
+def test_slots_carry_what_their_text_stands_for(frozen: FrozenEncoder, heads: Heads) -> None:
+    (result,) = HeadsEncoder(frozen, {"known": heads}).encode([_order(0, "in oslo now")])
+    assert isinstance(result, Encoded)
+    assert [(slot.name, slot.value, slot.start, slot.end) for slot in result.slots] == [("location", "Oslo", 3, 7)]
+
+
+def test_training_is_the_same_for_the_same_seed(frozen: FrozenEncoder, heads: Heads, tmp_path: Path) -> None:
+    for name, which in (("a", heads), ("b", train(_EXAMPLES, frozen, seed=1)), ("c", train(_EXAMPLES, frozen, seed=2))):
+        save_heads(which, tmp_path / name)
+    first, second, other = ((tmp_path / name / "heads.safetensors").read_bytes() for name in "abc")
+    assert first == second != other
+
+
+def test_one_intent_alone_cannot_be_trained(frozen: FrozenEncoder) -> None:
+    with pytest.raises(Misconfigured, match="at least 2"):
+        train(_EXAMPLES.only([0, 1]), frozen, seed=0)
+
+
+def test_heads_without_negatives_or_slots_can_be_trained(frozen: FrozenEncoder) -> None:
+    plain = Examples(tuple(replace(example, slots=()) for example in _EXAMPLES.examples[:5]), {}, {})
+    (understood,) = train(plain, frozen, seed=0).understand(["hello"], frozen.read(["hello"]))
+    assert understood.intents[0].name == "greet"
+    assert understood.slots == ()
+
+
+def test_heads_are_loaded_as_they_were_saved(folder: Path, frozen: FrozenEncoder, heads: Heads, tmp_path: Path) -> None:
+    save_heads(heads, tmp_path)
+    loaded = load_encoder(str(folder), [str(tmp_path)], 64).encode([_order(0, "in rome now", str(tmp_path))])
+    (direct,) = heads.understand(["in rome now"], frozen.read(["in rome now"]))
+    assert isinstance(loaded[0], Encoded)
+    assert (loaded[0].intents, loaded[0].scope, loaded[0].slots) == (direct.intents, direct.scope, direct.slots)
+    assert load_heads(tmp_path, frozen.version).card == heads.card
+
+
+def test_heads_that_are_not_there_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match="nlu train") as caught:
+        load_heads(tmp_path, "any")
+    assert caught.value.code is Code.HEADS_NOT_FOUND
+
+
+@pytest.mark.parametrize("change", [{"format": 0}, {"encoder": "other"}, {"surplus": 1}, None])
+def test_heads_that_do_not_fit_are_refused(
+    frozen: FrozenEncoder, heads: Heads, tmp_path: Path, change: dict[str, object] | None
+) -> None:
+    save_heads(heads, tmp_path)
+    card = tmp_path / "heads.json"
+    changed = "{" if change is None else json.dumps({**json.loads(card.read_text(encoding="utf-8")), **change})
+    card.write_text(changed, encoding="utf-8")
+    with pytest.raises(Misconfigured) as caught:
+        load_heads(tmp_path, frozen.version)
+    assert caught.value.code is Code.HEADS_UNSUITABLE
+
+
+def test_another_encoders_heads_are_refused(heads: Heads, tmp_path: Path) -> None:
+    write_tiny_encoder(tmp_path / "encoder", seed=5)
+    save_heads(heads, tmp_path / "heads")
+    with pytest.raises(Misconfigured, match="trained on the encoder"):
+        load_encoder(str(tmp_path / "encoder"), [str(tmp_path / "heads")], 64)
+
+
+def test_a_folder_without_an_encoder_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(Missing) as caught:
+        load_frozen(str(tmp_path), 64)
+    assert caught.value.code is Code.MODEL_NOT_FOUND
+
+
+def test_an_encoder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
+    write_tiny_encoder(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(Misconfigured, match=r"tokenizer\.json"):
+        load_frozen(str(tmp_path), 64)
