@@ -173,8 +173,8 @@ def summary(exchange: Exchange) -> str:
 def _intent(analysis: Analysis) -> str:
     if analysis.intent is None:
         return "no intent"
-    score = next((item.score for item in analysis.intents if item.name == analysis.intent), None)
-    return analysis.intent if score is None else f"{analysis.intent} {score:.2f}"
+    best = analysis.intents[0]
+    return f"{best.name} {best.score:.2f}" if best.name == analysis.intent else f"{analysis.intent} (carried)"
 
 
 def evidence(analysis: Analysis) -> list[str]:
