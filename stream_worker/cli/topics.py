@@ -1,0 +1,73 @@
+"""`topics`: create what a worker needs, and check what is there."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
+from stream_worker.cli.output import Format, FormatOption, print_rows
+
+app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, rich_markup_mode="rich")
+
+_FINDINGS = 1
+_UNSAFE = 4
+
+
+@app.command(epilog="Example: stream-worker topics create --dry-run")
+def create(
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Let the broker validate, and create nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Create every topic of this application that is missing; those that exist stay as they are."""
+    from confluent_kafka.admin import AdminClient
+
+    from stream_worker.kafka import topic_admin
+    from stream_worker.kafka.client_settings import admin_settings
+    from stream_worker.kafka.topics import topic_table
+    from stream_worker.settings.loader import load_settings
+
+    settings = load_settings(settings_file(config), flags(kafka))
+    specs = topic_table(settings)
+    if not dry_run and not yes:
+        _ask(f"Create {len(specs)} topics on {settings.kafka.bootstrap_servers}?")
+    reports = topic_admin.create(AdminClient(admin_settings(settings)), specs, dry_run=dry_run)
+    rows = [{"topic": each.topic, "result": each.result.value, "detail": each.detail} for each in reports]
+    print_rows(rows, ("topic", "result", "detail"), output)
+    if any(each.result is topic_admin.Creation.FAILED for each in reports):
+        raise typer.Exit(_FINDINGS)
+
+
+@app.command(epilog="Example: stream-worker topics check -o json")
+def check(config: ConfigOption = None, kafka: KafkaOption = None, output: FormatOption = Format.TABLE) -> None:
+    """Say what is wrong with the topics, why it matters, and what cures it. Exit code 1 with findings."""
+    from confluent_kafka.admin import AdminClient
+
+    from stream_worker.kafka import topic_admin
+    from stream_worker.kafka.client_settings import admin_settings
+    from stream_worker.settings.loader import load_settings
+
+    settings = load_settings(settings_file(config), flags(kafka))
+    findings = topic_admin.check(AdminClient(admin_settings(settings)), settings)
+    rows = [
+        {"severity": each.severity.value, "topic": each.topic, "what": each.what, "why": each.why, "cure": each.cure}
+        for each in findings
+    ]
+    if not rows and output is Format.TABLE:
+        typer.echo("All topics are as they should be.")
+        return
+    print_rows(rows, ("severity", "topic", "what", "why", "cure"), output)
+    if rows:
+        raise typer.Exit(_FINDINGS)
+
+
+def _ask(question: str) -> None:
+    """Without a terminal nobody can answer: then nothing is changed."""
+    if not sys.stdin.isatty():
+        typer.echo("Refused: this changes the cluster. Give --yes, or --dry-run to only look.", err=True)
+        raise typer.Exit(_UNSAFE)
+    if not typer.confirm(question):
+        raise typer.Exit(_FINDINGS)
