@@ -1,5 +1,7 @@
 """A frozen Hugging Face encoder: texts in, one vector a text and one a token out.
 
+To what the model says of a text and its tokens, features of their ideographs are added.
+
 Used by the device thread and by training. What always holds: what comes out
 for a text does not depend on the texts beside it (up to rounding), and spans
 are code points of the text as it was given.
@@ -16,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from stream_worker.errors import Code, Misconfigured
+from stream_worker.inference.ideographs import TEXT_FEATURES, text_features, token_features
 from stream_worker.inference.models import ModelFiles, Progress, resolve_encoder
 
 _CHARACTERS_A_TOKEN = 64
@@ -29,8 +32,8 @@ _OFFSET_POSITIONS = 2
 class Read:
     """One text as the encoder sees it, on CPU.
 
-    `vector`: float32 [hidden], the mean over all tokens, of length 1.
-    `tokens`: float32 [tokens, hidden], without special tokens; `spans` are theirs.
+    `vector`: float32 [text width], the mean over all tokens and the ideographs, of length 1.
+    `tokens`: float32 [tokens, token width], without special tokens; `spans` are theirs.
     """
 
     vector: Tensor
@@ -51,14 +54,15 @@ class FrozenEncoder:
         self._max_characters = max_tokens * _CHARACTERS_A_TOKEN
 
     @property
-    def hidden_size(self) -> int:
-        return int(self._model.config.hidden_size)
+    def text_width(self) -> int:
+        return int(self._model.config.hidden_size) + TEXT_FEATURES
 
     def read(self, texts: Sequence[str]) -> list[Read]:
         """One forward pass over all texts, padded to the longest."""
         if not texts:
             return []
-        encodings = self._tokenizer.encode_batch([self._readable(text) for text in texts])
+        readable = [self._readable(text) for text in texts]
+        encodings = self._tokenizer.encode_batch(readable)
         width = max(1, *(len(encoding.ids) for encoding in encodings))
         ids = torch.zeros(len(texts), width, dtype=torch.long)
         mask = torch.zeros(len(texts), width, dtype=torch.long)
@@ -70,7 +74,10 @@ class FrozenEncoder:
             weights = mask.unsqueeze(-1)
             means = (states * weights).sum(1) / weights.sum(1).clamp(min=1)
             vectors = torch.nn.functional.normalize(means, dim=-1)
-        return [_one(vectors[row], states[row], encoding) for row, encoding in enumerate(encodings)]
+        return [
+            _one(text, vectors[row], states[row], encoding)
+            for row, (text, encoding) in enumerate(zip(readable, encodings, strict=True))
+        ]
 
     def read_all(self, texts: Sequence[str], batch: int = 64) -> list[Read]:
         """Any number of texts, in passes over texts of like length; results in the order of `texts`."""
@@ -86,9 +93,12 @@ class FrozenEncoder:
         return text[: self._max_characters].encode("utf-8", "replace").decode("utf-8")
 
 
-def _one(vector: Tensor, states: Tensor, encoding: Encoding) -> Read:
+def _one(text: str, vector: Tensor, states: Tensor, encoding: Encoding) -> Read:
     kept = [index for index, special in enumerate(encoding.special_tokens_mask) if not special]
-    return Read(vector, states[kept], tuple(encoding.offsets[index] for index in kept))
+    spans = tuple(encoding.offsets[index] for index in kept)
+    seen = text[: spans[-1][1]] if spans else ""
+    both = torch.nn.functional.normalize(torch.cat([vector, text_features(seen)]), dim=0)
+    return Read(both, torch.cat([states[kept], token_features(text, spans)], dim=-1), spans)
 
 
 def load_frozen(name: str, max_tokens: int, progress: Progress = lambda _: None) -> FrozenEncoder:

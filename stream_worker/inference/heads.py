@@ -48,19 +48,19 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """float32 on CPU; `hidden` is the encoder's."""
+    """float32 on CPU; `width` is that of what the encoder says of a text, or of a token."""
 
     intent_weight: Tensor
-    """[intents, hidden]"""
+    """[intents, width]"""
 
     intent_bias: Tensor
     """[intents]"""
 
     known: Tensor
-    """[examples, hidden]: vectors of the training examples in scope."""
+    """[examples, width]: vectors of the training examples in scope."""
 
     negatives: Tensor
-    """[negatives, hidden]: vectors of the examples out of scope; may be none."""
+    """[negatives, width]: vectors of the examples out of scope; may be none."""
 
     scope_mean: Tensor
     """[3], of the familiarity of examples in scope"""
@@ -72,7 +72,7 @@ class Weights:
     """[4]: of the three familiarities, and the constant"""
 
     slot_inner_weight: Tensor
-    """[inner, hidden]"""
+    """[inner, width]"""
 
     slot_inner_bias: Tensor
     """[inner]"""

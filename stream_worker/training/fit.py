@@ -24,7 +24,7 @@ _REJECTED = 0.05
 
 
 def fit_intents(vectors: Tensor, intents: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Multinomial logistic regression: weight [intents, hidden] and bias [intents]."""
+    """Multinomial logistic regression: weight [intents, width] and bias [intents]."""
     weight = torch.zeros(count, vectors.shape[1], requires_grad=True)
     bias = torch.zeros(count, requires_grad=True)
 
@@ -89,7 +89,7 @@ def _weigh(inside: Tensor, outside: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class SlotLayers:
-    """inner [inner, hidden] and [inner]; outer [labels, inner] and [labels]."""
+    """inner [inner, width] and [inner]; outer [labels, inner] and [labels]."""
 
     inner_weight: Tensor
     inner_bias: Tensor
@@ -98,7 +98,7 @@ class SlotLayers:
 
 
 def fit_slots(tokens: Tensor, labels: Tensor, count: int, seed: int) -> SlotLayers:
-    """A small perceptron over tokens [tokens, hidden] with labels [tokens]."""
+    """A small perceptron over tokens [tokens, width] with labels [tokens]."""
     generator = torch.Generator().manual_seed(seed)
     layers = SlotLayers(
         torch.randn(_SLOT_INNER, tokens.shape[1], generator=generator) * tokens.shape[1] ** -0.5,

@@ -68,7 +68,7 @@ def train(examples: Examples, encoder: FrozenEncoder, seed: int, progress: Progr
 
 def _vectors(encoder: FrozenEncoder, examples: Sequence[Example]) -> Tensor:
     reads = encoder.read_all([example.text for example in examples])
-    return torch.stack([read.vector for read in reads]) if reads else torch.zeros(0, encoder.hidden_size)
+    return torch.stack([read.vector for read in reads]) if reads else torch.zeros(0, encoder.text_width)
 
 
 def _tokens(examples: Examples, encoder: FrozenEncoder, names: Sequence[str], seed: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,87 @@
+"""`nlu`: from a file of examples to JSON lines, without anything but files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_worker.cli.nlu import app
+from stream_worker.errors import Misconfigured
+from tests.unit.inference.tiny_encoder import write_tiny_encoder
+
+_EXAMPLES = """\
+nlu:
+- intent: weather
+  examples: |
+    - in [rome](location) now
+    - in [oslo](location) now
+    - rain in [bern](location)
+- intent: greet
+  examples: |
+    - hello
+    - hi you
+    - good day
+"""
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("encoder")
+    write_tiny_encoder(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("data") / "nlu.yml"
+    file.write_text(_EXAMPLES, encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def model(encoder: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("model"))
+    result = CliRunner().invoke(app, ["train", data, "-o", folder, "--encoder", encoder], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "2 intents and 1 slots from 6 examples" in result.stdout
+    return folder
+
+
+def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: str) -> None:
+    texts = ["in rome now", "", "🎉 \u2028 hello", "hi you"]
+    given = ("\n".join(texts) + "\n").encode()
+    result = CliRunner().invoke(app, ["parse", model, "--encoder", encoder], input=given, catch_exceptions=False)
+    rows = [json.loads(line) for line in result.stdout_bytes.splitlines()]
+    assert [row["text"] for row in rows] == texts
+    for row in rows:
+        assert set(row) == {"text", "language", "intents", "scope", "in_scope", "slots"}
+        assert {intent["name"] for intent in row["intents"]} == {"weather", "greet"}
+    (slot,) = rows[0]["slots"]
+    assert (slot["name"], slot["value"], slot["start"], slot["end"]) == ("location", "rome", 3, 7)
+
+
+@pytest.mark.parametrize("folds", ["0", "3"])
+def test_evaluate_counts_every_example(encoder: str, model: str, data: str, folds: str) -> None:
+    arguments = ["evaluate", model, data, "--encoder", encoder, "--folds", folds, "-o", "json"]
+    printed = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert printed["examples"] == 6
+    counted = {row["name"]: row["examples"] for row in printed["scores"]}
+    assert (counted["weather"], counted["greet"], counted["location"]) == (3, 3, 3)
+    assert 0 <= printed["slot_f1"] <= 1
+
+
+def test_evaluate_prints_a_table_for_people_and_refuses_a_single_fold(encoder: str, model: str, data: str) -> None:
+    arguments = ["evaluate", model, data, "--encoder", encoder]
+    table = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert table.splitlines()[0].split("\t") == ["kind", "name", "examples", "precision", "recall", "f1"]
+    assert CliRunner().invoke(app, [*arguments, "--folds", "1"]).exit_code == 2
+
+
+def test_examples_that_are_wrong_end_the_training(encoder: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("nlu:\n- story: x\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["train", str(wrong), "-o", str(tmp_path / "out"), "--encoder", encoder])
+    assert isinstance(result.exception, Misconfigured)
+    assert f"{wrong}:2" in str(result.exception)
+    assert not (tmp_path / "out").exists()
