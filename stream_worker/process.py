@@ -24,13 +24,13 @@ from stream_worker.conversation.store import RocksStore
 from stream_worker.errors import Code, Fatal, Misconfigured
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread
-from stream_worker.inference.factory import load
 from stream_worker.kafka.edge import KafkaEdge, identity
+from stream_worker.loading import load
 from stream_worker.observability.health import HealthBoard, HealthServer
 from stream_worker.observability.logs import configure_logs
 from stream_worker.observability.metric_table import Label, Loop, Metric
 from stream_worker.observability.metrics import Metrics
-from stream_worker.observability.reporter import OUT_OF_SCOPE, Reporter
+from stream_worker.reporter import OUT_OF_SCOPE, Reporter
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import settings_hash
 from stream_worker.worker import Worker

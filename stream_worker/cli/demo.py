@@ -112,16 +112,13 @@ def _broker(console: "Console", servers: str | None) -> Iterator[str]:
 @contextmanager
 def _worker(console: "Console", settings: "Settings") -> Iterator["Settings"]:
     """A worker that answers, with its topics, its model and its trained understanding."""
-    from confluent_kafka.admin import AdminClient
-
-    from stream_worker.kafka.client_settings import admin_settings
-    from stream_worker.kafka.topic_admin import create
+    from stream_worker.kafka.topic_admin import connect, create
     from stream_worker.kafka.topics import topic_table
 
     folder = settings.conversation.state_dir.parent
     with _status(console) as progress:
         progress("Creating the topics")
-        create(AdminClient(admin_settings(settings)), topic_table(settings))
+        create(connect(settings), topic_table(settings))
         _prepare_bot(folder, progress)
         child = _start_worker(settings, folder)
     try:

@@ -23,10 +23,7 @@ def create(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Create every topic of this application that is missing; those that exist stay as they are."""
-    from confluent_kafka.admin import AdminClient
-
     from stream_worker.kafka import topic_admin
-    from stream_worker.kafka.client_settings import admin_settings
     from stream_worker.kafka.topics import topic_table
     from stream_worker.settings.loader import load_settings
 
@@ -34,7 +31,7 @@ def create(
     specs = topic_table(settings)
     if not dry_run and not yes:
         _ask(f"Create {len(specs)} topics on {settings.kafka.bootstrap_servers}?")
-    reports = topic_admin.create(AdminClient(admin_settings(settings)), specs, dry_run=dry_run)
+    reports = topic_admin.create(topic_admin.connect(settings), specs, dry_run=dry_run)
     rows = [{"topic": each.topic, "result": each.result.value, "detail": each.detail} for each in reports]
     print_rows(rows, ("topic", "result", "detail"), output)
     if any(each.result is topic_admin.Creation.FAILED for each in reports):
@@ -44,14 +41,11 @@ def create(
 @app.command(epilog="Example: stream-worker topics check -o json")
 def check(config: ConfigOption = None, kafka: KafkaOption = None, output: FormatOption = Format.TABLE) -> None:
     """Say what is wrong with the topics, why it matters, and what cures it. Exit code 1 with findings."""
-    from confluent_kafka.admin import AdminClient
-
     from stream_worker.kafka import topic_admin
-    from stream_worker.kafka.client_settings import admin_settings
     from stream_worker.settings.loader import load_settings
 
     settings = load_settings(settings_file(config), flags(kafka))
-    findings = topic_admin.check(AdminClient(admin_settings(settings)), settings)
+    findings = topic_admin.check(topic_admin.connect(settings), settings)
     rows = [
         {"severity": each.severity.value, "topic": each.topic, "what": each.what, "why": each.why, "cure": each.cure}
         for each in findings

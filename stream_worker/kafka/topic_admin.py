@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from stream_worker.errors import Code, Missing, StreamWorkerError
+from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.faults import beyond_repair
 from stream_worker.kafka.topic_check import Finding, TopicFacts, find
 from stream_worker.kafka.topics import TopicSpec, topic_table, written_topics
@@ -36,6 +37,11 @@ class CreationReport:
     topic: str
     result: Creation
     detail: str
+
+
+def connect(settings: Settings) -> AdminClient:
+    """An administrator's client; it connects when it is first used."""
+    return AdminClient(admin_settings(settings))
 
 
 def create(admin: AdminClient, specs: Sequence[TopicSpec], *, dry_run: bool = False) -> list[CreationReport]:
