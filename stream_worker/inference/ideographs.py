@@ -14,6 +14,8 @@ from torch import Tensor
 TEXT_FEATURES = 256
 TOKEN_FEATURES = 256
 _FIRST = 0x2E80
+"""CJK Radicals Supplement; letters from here on are East Asian, but for a few rare scripts."""
+
 _TOKEN_SCALE = 2.0
 """Makes a token's features about as large as its state."""
 
@@ -22,7 +24,7 @@ def text_features(text: str) -> Tensor:
     """float32 [TEXT_FEATURES] of length 1: which ideographs and pairs of them the text has; zeros without any."""
     features = torch.zeros(TEXT_FEATURES)
     for at, character in enumerate(text):
-        if _is_ideograph(character):
+        if is_ideograph(character):
             _add(features, character, 1.0)
             if text[at + 1 : at + 2].isalnum():
                 _add(features, text[at : at + 2], 1.0)
@@ -33,7 +35,7 @@ def token_features(text: str, spans: tuple[tuple[int, int], ...]) -> Tensor:
     """float32 [tokens, TOKEN_FEATURES]: a token's ideographs, and the characters beside it."""
     features = torch.zeros(len(spans), TOKEN_FEATURES)
     for row, (start, end) in enumerate(spans):
-        own = [character for character in text[start:end] if _is_ideograph(character)]
+        own = [character for character in text[start:end] if is_ideograph(character)]
         if not own:
             continue
         for character in own:
@@ -43,7 +45,8 @@ def token_features(text: str, spans: tuple[tuple[int, int], ...]) -> Tensor:
     return features
 
 
-def _is_ideograph(character: str) -> bool:
+def is_ideograph(character: str) -> bool:
+    """Whether it is of a script that is written without spaces: Chinese, Japanese, and Korean beside them."""
     return ord(character) >= _FIRST and character.isalnum()
 
 

@@ -7,15 +7,15 @@ Two slots of one name never touch: words side by side are one value.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-OUTSIDE = "O"
-_FIRST_IDEOGRAPHIC = 0x2E80
-"""From here on scripts are written without spaces: each character may begin a slot."""
+from stream_worker.inference.ideographs import is_ideograph
 
+OUTSIDE = "O"
 Spans = Sequence[tuple[int, int]]
 
 
@@ -43,7 +43,7 @@ def token_labels(spans: Spans, marked: Sequence[tuple[str, int, int]]) -> list[s
     return labels
 
 
-def find_slots(text: str, spans: Spans, scores: Tensor, labels: Sequence[str]) -> list[Found]:
+def find_slots(text: str, spans: Spans, scores: Tensor, labels: tuple[str, ...]) -> list[Found]:
     """The slots of the likeliest valid path. `scores`: float32 [tokens, labels], logarithms of probabilities."""
     if not spans:
         return []
@@ -65,7 +65,7 @@ def find_slots(text: str, spans: Spans, scores: Tensor, labels: Sequence[str]) -
     return [slot for slot in found if slot.end > slot.start]
 
 
-def _best_path(scores: Tensor, labels: Sequence[str], goes_on: Sequence[bool]) -> list[int]:
+def _best_path(scores: Tensor, labels: tuple[str, ...], goes_on: Sequence[bool]) -> list[int]:
     """Viterbi, with transitions that are either allowed or not."""
     free, glued, first = _transitions(labels)
     best = scores[0] + first
@@ -80,7 +80,8 @@ def _best_path(scores: Tensor, labels: Sequence[str], goes_on: Sequence[bool]) -
     return path[::-1]
 
 
-def _transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+@cache
+def _transitions(labels: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """0 where allowed and -inf elsewhere: between words, inside a word, at the start of the text."""
 
     def row(allowed: Sequence[bool]) -> list[float]:
@@ -99,11 +100,11 @@ def _transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _goes_on(text: str, before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Whether a token is a later piece of the word that the one before it began."""
+    """Whether a token is a later piece of the word that the one before it began; ideographs stand for themselves."""
     if before[1] != after[0] or not 0 < after[0] < len(text):
         return False
     beside = text[after[0] - 1 : after[0] + 1]
-    return all(character.isalnum() and ord(character) < _FIRST_IDEOGRAPHIC for character in beside)
+    return all(character.isalnum() and not is_ideograph(character) for character in beside)
 
 
 def _trimmed(text: str, found: Found) -> Found:
