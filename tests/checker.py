@@ -1,0 +1,100 @@
+"""What delivery promises, as checks over what went in and what came out. Pure.
+
+Each check raises AssertionError with what is wrong. Values of topics are their decoded JSON, in the order of their
+partition; a conversation lives in one partition, so its records are in order, too.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, LedgerRecord, load_ledger
+from stream_worker.conversation.state import ConversationState, Speaker, load_state
+
+Value = Mapping[str, Any]
+Changelog = Iterable[tuple[bytes, bytes | None]]
+
+
+def each_event_has_one_outcome(sent: Iterable[str], metrics: Sequence[Value]) -> None:
+    """Every event that was sent settled once, and nothing else did."""
+    outcomes: dict[str, list[str]] = {event_id: [] for event_id in sent}
+    for metric in metrics:
+        outcomes.setdefault(metric["event_id"], []).append(metric["outcome"])
+    lost = [event_id for event_id, found in outcomes.items() if not found]
+    assert not lost, f"lost: {lost}"
+    twice = {event_id: found for event_id, found in outcomes.items() if len(found) > 1}
+    assert not twice, f"settled twice: {twice}"
+
+
+def no_event_is_answered_twice(replies: Sequence[Value]) -> None:
+    seen: dict[str, str] = {}
+    for reply in replies:
+        for event_id in reply["in_reply_to"]:
+            assert event_id not in seen, f"answered twice: {event_id}"
+            seen[event_id] = reply["reply_id"]
+    assert len({reply["reply_id"] for reply in replies}) == len(replies), "answered twice: a reply id is not unique"
+
+
+def replies_are_in_order(sent: Iterable[str], replies: Sequence[Value]) -> None:
+    """`sent` in the order of the input; only the order within each conversation counts."""
+    place = {event_id: number for number, event_id in enumerate(sent)}
+    last: dict[str, int] = {}
+    for reply in replies:
+        conversation, number = reply["conversation_id"], place[reply["in_reply_to"][0]]
+        assert number > last.get(conversation, -1), f"out of order: {reply['in_reply_to'][0]} of {conversation}"
+        last[conversation] = number
+
+
+def state_is_what_was_published(replies: Sequence[Value], changelog: Changelog) -> None:
+    """Each conversation's last state has one turn a reply, and ends with the texts of the replies."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for reply in replies:
+        texts[reply["conversation_id"]].append(reply["text"])
+    states = last_states(changelog)
+    for conversation, said in texts.items():
+        state = states.get(conversation, ConversationState())
+        lines = [line.text for line in state.history if line.speaker is Speaker.BOT]
+        assert state.turns == len(said), f"state lost: {conversation} has {state.turns} turns, {len(said)} replies"
+        assert lines == said[len(said) - len(lines) :], f"state differs: {conversation} remembers other replies"
+
+
+def ledgers_never_go_back(changelog: Changelog) -> None:
+    """Terms rise, `next` rises, and what is settled stays so."""
+    last: dict[int, LedgerRecord] = {}
+    for key, value in changelog:
+        if value is None or not key.startswith(LEDGER_PREFIX):
+            continue
+        ledger = load_ledger(value)
+        before = last.get(ledger.partition)
+        if before is not None:
+            where = f"partition {ledger.partition}"
+            assert ledger.term >= before.term, f"{where}: the term went back from {before.term} to {ledger.term}"
+            assert ledger.next >= before.next, f"{where}: next went back from {before.next} to {ledger.next}"
+            reopened = [offset for offset in set(ledger.open) - set(before.open) if offset < before.next]
+            assert not reopened, f"{where}: settled offsets are open again: {reopened}"
+        last[ledger.partition] = ledger
+
+
+def previews_add_up(replies: Sequence[Value], deltas: Sequence[Value]) -> None:
+    """For a reader that keeps the highest term and attempt of a turn, the deltas are the reply's text."""
+    newest: dict[str, tuple[int, int]] = {}
+    for delta in deltas:
+        turn, key = delta["turn_id"], (delta["term"], delta["attempt"])
+        newest[turn] = max(newest.get(turn, key), key)
+    shown: dict[str, str] = defaultdict(str)
+    for delta in deltas:
+        if (delta["term"], delta["attempt"]) == newest[delta["turn_id"]]:
+            shown[delta["turn_id"]] += delta["text"]
+    for reply in replies:
+        turn = reply["turn_id"]
+        assert newest.get(turn) == (reply["term"], reply["attempt"]), f"the preview of {turn} is not of its reply"
+        assert shown[turn] == reply["text"], f"the preview of {turn} does not add up to its reply"
+
+
+def last_states(changelog: Changelog) -> dict[str, ConversationState]:
+    """The last committed state of every conversation."""
+    return {
+        key.removeprefix(STATE_PREFIX).decode(): load_state(value)
+        for key, value in changelog
+        if value is not None and key.startswith(STATE_PREFIX)
+    }

@@ -1,0 +1,193 @@
+"""Planted bugs: each breaks one promise of delivery, and the promise's own check must notice.
+
+Every one is a mistake that somebody could make, in one function or method of ours.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import SimpleNamespace
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, Producer
+
+from stream_worker import taking
+from stream_worker.assignment import Assignment
+from stream_worker.clock import Moment
+from stream_worker.committer import Committer
+from stream_worker.contracts.internal import STATE_PREFIX
+from stream_worker.kafka import faults, offsets
+from stream_worker.kafka.ledger import Ledger
+from stream_worker.kafka.outbox import Selection
+from stream_worker.kafka.protocols import Batch, ChangelogRecord, Membership, PartitionFacts, RebalanceListener
+from stream_worker.kafka.reconcile import Start, reconcile
+from stream_worker.kafka.subscription import KafkaSubscription
+from stream_worker.kafka.transactions import KafkaTransactions
+from stream_worker.orders import TurnRef
+from stream_worker.taking import Taking
+from stream_worker.turn import Phase
+from stream_worker.turns import Turns
+from stream_worker.worker import Worker
+
+
+class Bug(StrEnum):
+    REPLIES_OUTSIDE_THE_TRANSACTION = "replies-outside-the-transaction"
+    MEMBERSHIP_FROM_BEFORE_JOINING = "membership-from-before-joining"
+    MEMBERSHIP_KEPT = "membership-kept"
+    RELEASED_BY_THE_LOOP = "released-by-the-loop"
+    RESTORED_TO_THE_LAST_STABLE_OFFSET = "restored-to-the-last-stable-offset"
+    STATE_NOT_RESTORED = "state-not-restored"
+    LEDGER_IGNORED = "ledger-ignored"
+    STARTED_OVER = "started-over"
+    TERM_NOT_RAISED = "term-not-raised"
+    WHOLE_TRANSACTION_GUILTY = "whole-transaction-guilty"
+    FENCED_TAKEN_FOR_BROKEN = "fenced-taken-for-broken"
+    LATE_RESULTS_TAKEN = "late-results-taken"
+    POSITION_NOT_FOLLOWED = "position-not-followed"
+    LEFT_BY_CLOSING = "left-by-closing"
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    owner: object
+    name: str
+    replacement: object
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """The bug is in the product until the block ends."""
+    patch = _PATCHES[bug]
+    honest = vars(patch.owner)[patch.name]
+    plant(bug)
+    try:
+        yield
+    finally:
+        setattr(patch.owner, patch.name, honest)
+
+
+def plant(bug: Bug) -> None:
+    """For the rest of this process."""
+    patch = _PATCHES[bug]
+    setattr(patch.owner, patch.name, patch.replacement)
+
+
+_honest_send = KafkaTransactions._send
+_honest_join = KafkaSubscription.join
+_honest_membership = KafkaSubscription.membership
+_honest_revoked = Worker.revoked
+_honest_keep = Taking._keep
+
+
+def _send_outputs_outside(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
+    """Outputs by a producer of their own, as previews go; only state and ledgers in the transaction."""
+    inside = [record for record in batch.records if record.partition is not None]
+    producer = Producer({"bootstrap.servers": _servers_of(self), "partitioner": "murmur2_random"})
+    for record in batch.records:
+        if record.partition is None:
+            headers: list[tuple[str, str | bytes | None]] = list(record.headers)
+            producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=self._keep_failure)
+    producer.flush()
+    if self._failed is not None:
+        raise KafkaException(self._failed)
+    ledgers = {partition: inside.index(batch.records[index]) for partition, index in batch.ledgers.items()}
+    _honest_send(self, replace(batch, records=inside, ledgers=ledgers), deadline)
+
+
+def _servers_of(transactions: KafkaTransactions) -> str:
+    brokers = transactions._producer.list_topics(timeout=5).brokers.values()
+    return ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+
+
+def _join_with_early_membership(self: KafkaSubscription, listener: RebalanceListener) -> None:
+    early = Membership(self._consumer.consumer_group_metadata())
+    vars(self)["membership"] = lambda: early
+    _honest_join(self, listener)
+
+
+def _first_membership(self: KafkaSubscription) -> Membership | None:
+    first = _honest_membership(self)
+    if first is not None:
+        vars(self)["membership"] = lambda: first
+    return first
+
+
+def _note_only(self: Worker, partitions: Sequence[int]) -> None:
+    """The callback returns at once; the loop releases when the turns have ended."""
+    tick = self.tick
+
+    def tick_and_release() -> None:
+        tick()
+        if not any(self._assignments[partition].turns for partition in partitions):
+            vars(self)["tick"] = tick
+            _honest_revoked(self, partitions)
+
+    vars(self)["tick"] = tick_and_release
+
+
+def _keep_only_the_ledger(self: Taking, assignment: Assignment, records: list[ChangelogRecord]) -> None:
+    _honest_keep(self, assignment, [record for record in records if not record.key.startswith(STATE_PREFIX)])
+
+
+def _starting(change: Callable[[Start, PartitionFacts], Start]) -> Callable[..., Start]:
+    """`reconcile` with something changed of what it finds."""
+
+    def changed(partition: int, facts: PartitionFacts, *arguments: Any, **options: Any) -> Start:
+        return change(reconcile(partition, facts, *arguments, **options), facts)
+
+    return changed
+
+
+def _from_group_offset(start: Start, facts: PartitionFacts) -> Start:
+    return start if facts.committed is None else replace(start, next=facts.committed, open=())
+
+
+def _from_topic_start(start: Start, facts: PartitionFacts) -> Start:
+    return replace(start, next=facts.start, open=())
+
+
+def _same_term(start: Start, facts: PartitionFacts) -> Start:
+    return replace(start, term=max(1, start.term - 1))
+
+
+def _blame_all(self: Committer, selection: Selection, cause: str) -> None:
+    """Every settlement of a refused transaction becomes a dead letter."""
+    moment = Moment.of(self._clock)
+    for settlement in selection.settlements:
+        self._outbox._settlements.remove(settlement)
+        self._outbox.add(self._settler.refused(settlement, cause, moment))
+
+
+def _find_by_turn(self: Turns, ref: TurnRef) -> tuple[Assignment, Phase] | None:
+    assignment = self._assignments.get(ref.partition)
+    phase = None if assignment is None else assignment.turns.get(ref.turn_id)
+    return None if assignment is None or phase is None else (assignment, phase)
+
+
+def _stay(self: Ledger, position: int) -> bool:
+    return False
+
+
+def _only_close(self: KafkaSubscription, deadline_s: float) -> None:
+    self.close()
+
+
+_PATCHES = {
+    Bug.REPLIES_OUTSIDE_THE_TRANSACTION: _Patch(KafkaTransactions, "_send", _send_outputs_outside),
+    Bug.MEMBERSHIP_FROM_BEFORE_JOINING: _Patch(KafkaSubscription, "join", _join_with_early_membership),
+    Bug.MEMBERSHIP_KEPT: _Patch(KafkaSubscription, "membership", _first_membership),
+    Bug.RELEASED_BY_THE_LOOP: _Patch(Worker, "revoked", _note_only),
+    Bug.RESTORED_TO_THE_LAST_STABLE_OFFSET: _Patch(
+        offsets, "IsolationLevel", SimpleNamespace(READ_UNCOMMITTED=IsolationLevel.READ_COMMITTED)
+    ),
+    Bug.STATE_NOT_RESTORED: _Patch(Taking, "_keep", _keep_only_the_ledger),
+    Bug.LEDGER_IGNORED: _Patch(taking, "reconcile", _starting(_from_group_offset)),
+    Bug.STARTED_OVER: _Patch(taking, "reconcile", _starting(_from_topic_start)),
+    Bug.TERM_NOT_RAISED: _Patch(taking, "reconcile", _starting(_same_term)),
+    Bug.WHOLE_TRANSACTION_GUILTY: _Patch(Committer, "_isolate", _blame_all),
+    Bug.FENCED_TAKEN_FOR_BROKEN: _Patch(faults, "_FENCED", frozenset()),
+    Bug.LATE_RESULTS_TAKEN: _Patch(Turns, "_find", _find_by_turn),
+    Bug.POSITION_NOT_FOLLOWED: _Patch(Ledger, "advance_to", _stay),
+    Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),
+}

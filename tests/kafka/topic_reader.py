@@ -1,0 +1,128 @@
+"""A reader of everything an application publishes: outputs, previews and changelog."""
+
+from typing import Any, Literal
+
+import orjson
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_worker.contracts.internal import LEDGER_PREFIX, LedgerRecord, load_ledger
+from stream_worker.kafka.client_settings import admin_settings, restore_settings
+from stream_worker.kafka.topics import Role, topic_table
+from stream_worker.settings import Settings
+from tests.eventually import eventually
+
+_CALL_S = 10.0
+_NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+Isolation = Literal["read_committed", "read_uncommitted"]
+_ISOLATION: dict[Isolation, IsolationLevel] = {
+    "read_committed": IsolationLevel.READ_COMMITTED,
+    "read_uncommitted": IsolationLevel.READ_UNCOMMITTED,
+}
+
+
+class TopicReader:
+    """Reads up to the present end each time it is asked; keeps what it has read.
+
+    `read_committed` is what every consumer of the outputs must use; `read_uncommitted` shows aborted records, too.
+    """
+
+    def __init__(self, settings: Settings, isolation: Isolation = "read_committed") -> None:
+        topics = {spec.role: spec for spec in topic_table(settings) if spec.role is not Role.EVENTS}
+        self._names: dict[Role, str] = {role: spec.name for role, spec in topics.items()}
+        self._isolation = isolation
+        self._places = [
+            TopicPartition(spec.name, number, OFFSET_BEGINNING)
+            for spec in topics.values()
+            for number in range(spec.partitions)
+        ]
+        self._admin = AdminClient(admin_settings(settings))
+        client = restore_settings(settings) | {"isolation.level": isolation, "enable.partition.eof": False}
+        self._consumer = Consumer(client)
+        self._consumer.assign(self._places)
+        self._messages: dict[str, list[Message]] = {name: [] for name in self._names.values()}
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    @property
+    def replies(self) -> list[dict[str, Any]]:
+        return self._values(Role.REPLIES)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return self._values(Role.METRICS)
+
+    @property
+    def deltas(self) -> list[dict[str, Any]]:
+        return self._values(Role.DELTAS)
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        return self._values(Role.ACTIONS)
+
+    @property
+    def dead_letter_headers(self) -> list[dict[str, object]]:
+        return [dict(message.headers() or ()) for message in self._read(Role.DEAD_LETTERS)]
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """The last outcome of each event."""
+        return {metric["event_id"]: metric["outcome"] for metric in self.metrics}
+
+    @property
+    def reply_texts(self) -> dict[str, str]:
+        """The text that answers each event."""
+        return {event_id: reply["text"] for reply in self.replies for event_id in reply["in_reply_to"]}
+
+    @property
+    def changelog(self) -> list[tuple[bytes, bytes | None]]:
+        """Keys and values, in the order of each partition."""
+        return [(message.key() or b"", message.value()) for message in self._read(Role.CHANGELOG)]
+
+    @property
+    def ledgers(self) -> dict[int, LedgerRecord]:
+        """The last committed ledger of each partition."""
+        found = [load_ledger(value) for key, value in self.changelog if value and key.startswith(LEDGER_PREFIX)]
+        return {ledger.partition: ledger for ledger in found}
+
+    def _values(self, role: Role) -> list[dict[str, Any]]:
+        return [orjson.loads(message.value() or b"null") for message in self._read(role)]
+
+    def _read(self, role: Role) -> list[Message]:
+        self._catch_up()
+        return self._messages[self._names[role]]
+
+    def _catch_up(self) -> None:
+        """Takes all that stands before the ends of this moment, markers passed."""
+        ends = eventually(self._ends)
+        eventually(lambda: self._has_passed(ends))
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        """Empty while the broker cannot say, as with topics that were just made."""
+        asked = {TopicPartition(place.topic, place.partition): _LATEST for place in self._places}
+        found = self._admin.list_offsets(asked, isolation_level=_ISOLATION[self._isolation], request_timeout=_CALL_S)
+        try:
+            return {(place.topic, place.partition): future.result().offset for place, future in found.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_YET:
+                raise
+            return {}
+
+    def _has_passed(self, ends: dict[tuple[str, int], int]) -> bool:
+        for message in self._consumer.consume(1_000, 0):
+            topic = message.topic()
+            assert topic is not None
+            assert message.error() is None, message.error()
+            self._messages[topic].append(message)
+        places = self._consumer.position([TopicPartition(topic, number) for topic, number in ends])
+        return all(max(place.offset, 0) >= ends[place.topic, place.partition] for place in places)
