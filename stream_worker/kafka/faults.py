@@ -49,11 +49,7 @@ def beyond_repair(error: KafkaError) -> StreamWorkerError | None:
     """The error of ours that ends the client or the process; None where going on may help."""
     code = error.code()
     if code in _FENCED:
-        return Fatal(
-            Code.FENCED,
-            f"fenced ({error.name()}): another process uses the same instance and device, or this one was stopped "
-            "for longer than its timeouts; give each process its own --instance",
-        )
+        return _fenced(error)
     if code in _ACCESS:
         return Fatal(Code.NOT_AUTHORIZED, f"the broker refuses access ({error.name()}): {error.str()}")
     if code in _MISSING:
@@ -61,3 +57,20 @@ def beyond_repair(error: KafkaError) -> StreamWorkerError | None:
     if error.fatal():
         return ClientsBroken(Code.CLIENTS_BROKEN, f"the Kafka client failed ({error.name()}): {error.str()}")
     return None
+
+
+def ends_consumer(error: KafkaError) -> StreamWorkerError | None:
+    """As `beyond_repair`, for the group's consumer.
+
+    Its fatal error comes without the code of its cause, and without its mark. In the classic protocol there is but
+    one: a static member whose instance id another process has taken.
+    """
+    return _fenced(error) if error.code() == KafkaError._FATAL else beyond_repair(error)
+
+
+def _fenced(error: KafkaError) -> Fatal:
+    return Fatal(
+        Code.FENCED,
+        f"fenced ({error.name()}): another process uses the same instance and device, or this one was stopped "
+        "for longer than its timeouts; give each process its own --instance",
+    )

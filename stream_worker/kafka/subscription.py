@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from stream_worker.errors import ClientsBroken, Code, StreamWorkerError
 from stream_worker.kafka.client_settings import ClientSettings
-from stream_worker.kafka.faults import beyond_repair
+from stream_worker.kafka.faults import ends_consumer
 from stream_worker.kafka.protocols import Membership, RebalanceListener
 from stream_worker.record import Record
 
@@ -172,7 +172,7 @@ class KafkaSubscription:
         )
 
     def _judge(self, error: KafkaError) -> None:
-        if (ours := beyond_repair(error)) is not None:
+        if (ours := ends_consumer(error)) is not None:
             raise ours
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise ClientsBroken(
@@ -206,6 +206,6 @@ def _client_errors() -> Iterator[None]:
 
 def _translated(error: KafkaException) -> StreamWorkerError:
     cause: KafkaError = error.args[0]
-    return beyond_repair(cause) or ClientsBroken(
+    return ends_consumer(cause) or ClientsBroken(
         Code.CLIENTS_BROKEN, f"the consumer failed ({cause.name()}): {cause.str()}"
     )
