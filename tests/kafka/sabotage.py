@@ -10,13 +10,14 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, Producer
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
 
 from stream_worker import taking
 from stream_worker.assignment import Assignment
 from stream_worker.clock import Moment
 from stream_worker.committer import Committer
 from stream_worker.contracts.internal import STATE_PREFIX
+from stream_worker.errors import ClientsBroken, Code
 from stream_worker.kafka import faults, offsets
 from stream_worker.kafka.ledger import Ledger
 from stream_worker.kafka.outbox import Selection
@@ -159,6 +160,10 @@ def _blame_all(self: Committer, selection: Selection, cause: str) -> None:
         self._outbox.add(self._settler.refused(settlement, cause, moment))
 
 
+def _broken(error: KafkaError) -> ClientsBroken:
+    return ClientsBroken(Code.CLIENTS_BROKEN, f"the client failed ({error.name()})")
+
+
 def _find_by_turn(self: Turns, ref: TurnRef) -> tuple[Assignment, Phase] | None:
     assignment = self._assignments.get(ref.partition)
     phase = None if assignment is None else assignment.turns.get(ref.turn_id)
@@ -186,7 +191,7 @@ _PATCHES = {
     Bug.STARTED_OVER: _Patch(taking, "reconcile", _starting(_from_topic_start)),
     Bug.TERM_NOT_RAISED: _Patch(taking, "reconcile", _starting(_same_term)),
     Bug.WHOLE_TRANSACTION_GUILTY: _Patch(Committer, "_isolate", _blame_all),
-    Bug.FENCED_TAKEN_FOR_BROKEN: _Patch(faults, "_FENCED", frozenset()),
+    Bug.FENCED_TAKEN_FOR_BROKEN: _Patch(faults, "_fenced", _broken),
     Bug.LATE_RESULTS_TAKEN: _Patch(Turns, "_find", _find_by_turn),
     Bug.POSITION_NOT_FOLLOWED: _Patch(Ledger, "advance_to", _stay),
     Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),

@@ -1,0 +1,98 @@
+"""Workers as processes of their own: killed, stopped and continued from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import orjson
+
+from stream_worker.settings import Settings
+from tests.kafka.sabotage import Bug
+
+_ROOT = Path(__file__).parents[2]
+_END_S = 20.0
+
+_BOT = """
+bot: test
+fallback: {reply: model}
+"""
+
+
+class WorkerProcess:
+    """`stream-worker run` with the scripted engine; with a planted bug where one is named."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        instance: str | None,
+        *,
+        seconds_per_token: float = 0.0,
+        bug: Bug | None = None,
+        freezes: bool = False,
+    ) -> None:
+        """`freezes`: it stops itself in its first transaction with a reply, until `thaw`."""
+        folder.mkdir(exist_ok=True)
+        (folder / "bot.yaml").write_text(_BOT)
+        file = folder / "stream-worker.yaml"
+        file.write_bytes(orjson.dumps(_tree(settings, folder, instance, seconds_per_token)))
+        staged = [*(["--freeze"] if freezes else []), *([] if bug is None else [bug.value])]
+        program = ["tests.kafka.sabotaged_worker", *staged] if staged else ["stream_worker"]
+        self._log = folder / "log"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *program, "run", "--config", str(file)], cwd=_ROOT, stdout=log, stderr=log
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def is_frozen(self) -> bool:
+        how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, how) is not None
+
+    def thaw(self) -> None:
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def exit_code(self) -> int:
+        """Waits for the end."""
+        return self._process.wait(_END_S)
+
+    def kill(self) -> None:
+        """As a power cut would end it."""
+        if self.is_alive:
+            self._process.kill()
+        self._process.wait(_END_S)
+
+
+def _tree(settings: Settings, folder: Path, instance: str | None, seconds_per_token: float) -> dict[str, object]:
+    tree = settings.model_dump(mode="json", exclude_defaults=True)
+    return tree | {
+        "instance": instance,
+        "bots": [{"file": str(folder / "bot.yaml")}],
+        "engine": {"kind": "scripted", "scripted_seconds_per_token": seconds_per_token},
+        "understanding": {"encoder": None},
+        "conversation": {"state_dir": str(folder / "state")},
+        "observability": {"host": "127.0.0.1", "port": 0},
+    }

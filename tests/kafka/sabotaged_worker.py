@@ -1,0 +1,37 @@
+"""`stream-worker` made ready for a test: `python -m tests.kafka.sabotaged_worker [--freeze] [BUG] run --config FILE`.
+
+With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are queued
+and before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
+outside.
+"""
+
+import os
+import signal
+import sys
+
+from stream_worker.cli.app import main
+from stream_worker.kafka.protocols import Batch
+from stream_worker.kafka.transactions import KafkaTransactions
+from tests.kafka.sabotage import Bug, plant
+
+
+def _freeze_in_the_first_reply() -> None:
+    honest = KafkaTransactions._send
+
+    def send_and_freeze(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
+        honest(self, batch, deadline)
+        if any(record.partition is None for record in batch.records):
+            KafkaTransactions._send = honest  # type: ignore[method-assign]
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    KafkaTransactions._send = send_and_freeze  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    while (argument := sys.argv[1]) != "run":
+        if argument == "--freeze":
+            _freeze_in_the_first_reply()
+        else:
+            plant(Bug(argument))
+        del sys.argv[1]
+    main()
