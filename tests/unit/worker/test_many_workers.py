@@ -12,10 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, LedgerRecord, load_ledger
-from stream_worker.conversation.state import Speaker, load_state
 from stream_worker.orders import Generate
 from stream_worker.record import Record
+from tests import checker
 from tests.unit.worker.rig import Rig, settings
 
 _CONVERSATIONS = st.sampled_from(["c-1", "c-2", "c-3", "c-4", "c-5"])
@@ -136,17 +135,11 @@ class WorkersMachine(RuleBasedStateMachine):
 
     def _no_reply_twice_and_all_in_order(self) -> None:
         replies = self.rig.replies
-        ids = [reply["reply_id"] for reply in replies]
-        assert len(ids) == len(set(ids))
-        answered = [event_id for reply in replies for event_id in reply["in_reply_to"]]
-        assert len(answered) == len(set(answered))
+        checker.no_event_is_answered_twice(replies)
+        answered = {event_id for reply in replies for event_id in reply["in_reply_to"]}
         settled = {name for name, found in self.rig.outcomes.items() if {"replied", "merged"} & set(found)}
-        assert set(answered) == settled
-        first_offsets = defaultdict(list)
-        for reply in replies:
-            first_offsets[reply["conversation_id"]].append(self._first_offset(reply))
-        for conversation, offsets in first_offsets.items():
-            assert offsets == sorted(offsets), f"replies of {conversation} are out of order"
+        assert answered == settled
+        checker.replies_are_in_order(self.sent, replies)
 
     def _first_offset(self, reply: dict[str, Any]) -> int:
         return self.sent[reply["in_reply_to"][0]].offset
@@ -159,31 +152,14 @@ class WorkersMachine(RuleBasedStateMachine):
             assert not (before and before[-1]), "answered while a human had the conversation"
 
     def _state_is_what_was_published(self) -> None:
-        said = defaultdict(list)
-        for reply in self.rig.replies:
-            said[reply["conversation_id"]].append(reply["text"])
-        states = {}
-        for record in self.rig.broker.read_committed(self.rig.settings.changelog):
-            if record.key is not None and record.value is not None and record.key.startswith(STATE_PREFIX):
-                states[record.key[len(STATE_PREFIX) :].decode()] = load_state(record.value)
-        for conversation, texts in said.items():
-            lines = [line.text for line in states[conversation].history if line.speaker is Speaker.BOT]
-            assert lines == texts[len(texts) - len(lines) :]
-            assert states[conversation].turns == len(texts)
+        checker.state_is_what_was_published(self.rig.replies, self._changelog())
 
     def _ledgers_never_go_back(self) -> None:
-        last: dict[int, LedgerRecord] = {}
-        for record in self.rig.broker.read_committed(self.rig.settings.changelog):
-            if record.key is None or record.value is None or not record.key.startswith(LEDGER_PREFIX):
-                continue
-            ledger = load_ledger(record.value)
-            before = last.get(ledger.partition)
-            if before is not None:
-                assert ledger.term >= before.term
-                assert ledger.next >= before.next
-                settled_again_open = set(ledger.open) - set(before.open)
-                assert all(offset >= before.next for offset in settled_again_open)
-            last[ledger.partition] = ledger
+        checker.ledgers_never_go_back(self._changelog())
+
+    def _changelog(self) -> list[tuple[bytes, bytes | None]]:
+        records = self.rig.broker.read_committed(self.rig.settings.changelog)
+        return [(record.key or b"", record.value) for record in records]
 
 
 TestWorkers = WorkersMachine.TestCase
