@@ -22,6 +22,7 @@ from stream_worker.embedded.memory_edge import MemoryEdge
 from stream_worker.errors import StreamWorkerError
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
+from stream_worker.inference.stepper import Stepper
 from stream_worker.observer import Snapshot
 from stream_worker.orders import Generate, Result
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
@@ -168,6 +169,7 @@ class Rig:
         bot: Bot = MODEL_BOT,
         reply: Callable[[Generate], str] = derived_reply,
         seconds: Callable[[Generate], float] = lambda _: 0.01,
+        wrap: Callable[[Stepper], Stepper] = lambda stepper: stepper,
     ) -> None:
         self.settings = configured or settings()
         self.clock = ManualClock()
@@ -175,6 +177,7 @@ class Rig:
         self._bot = bot
         self._reply = reply
         self._seconds = seconds
+        self._wrap = wrap
         self.workers: dict[str, RunningWorker] = {}
 
     def start(self, name: str = "w0") -> RunningWorker:
@@ -183,7 +186,7 @@ class Rig:
         connection.open()
         inbox, journal = InlineInbox(self.clock), Journal()
         models = Models(
-            stepper=lambda: ScriptedStepper(self.clock, seconds=self._seconds, reply=self._reply),
+            stepper=lambda: self._wrap(ScriptedStepper(self.clock, seconds=self._seconds, reply=self._reply)),
             encoder=lambda: None,
         )
         inbox.device = InlineDevice(models, inbox.put, self.clock)
