@@ -34,7 +34,7 @@ def start(
         with broker:
             typer.echo(f"Kafka     {broker.bootstrap_servers}")
             typer.echo(f"Log       {broker.log_file}")
-            typer.echo(f"Use it    export KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}")
+            typer.echo(f"Use it    --kafka {broker.bootstrap_servers} with any command")
             typer.echo("Stop it   Ctrl-C")
             broker.wait()
     except KeyboardInterrupt:
