@@ -17,9 +17,9 @@ from stream_worker.kafka.edge import Identity, KafkaEdge
 from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import Label
 from stream_worker.observability.metrics import Metrics
-from stream_worker.reporter import OUT_OF_SCOPE, Reporter
 from stream_worker.orders import Generate
 from stream_worker.outcome import Outcome
+from stream_worker.reporter import OUT_OF_SCOPE, Reporter
 from stream_worker.settings import Settings
 from stream_worker.stages.prompter import MessagePrompter
 from stream_worker.tokens import PromptMessages
