@@ -34,10 +34,12 @@ def main() -> None:
     )
     producer.init_transactions(30)
     consumer.subscribe([given.input])
-    seen, positions, due, is_open = 0, {}, 0.0, False
+    seen, due, is_open = 0, 0.0, False
+    positions: dict[int, int] = {}
     while True:
         for message in consumer.consume(2_000, 0.02):
-            if message.error() is not None:
+            value, partition, offset = message.value(), message.partition(), message.offset()
+            if message.error() is not None or value is None or partition is None or offset is None:
                 continue
             if not is_open:
                 producer.begin_transaction()
@@ -45,10 +47,10 @@ def main() -> None:
             if not seen:
                 print(f"first {time.time()}", flush=True)
             seen += 1
-            event = orjson.loads(message.value())
+            event = orjson.loads(value)
             reply = {"conversation_id": event["conversation_id"], "in_reply_to": event["message_id"], "text": "Hello."}
             producer.produce(given.output, orjson.dumps(reply), message.key())
-            positions[message.partition()] = message.offset() + 1
+            positions[partition] = offset + 1
         if is_open and time.monotonic() >= due:
             offsets = [TopicPartition(given.input, partition, offset) for partition, offset in positions.items()]
             producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata())

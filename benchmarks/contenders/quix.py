@@ -27,7 +27,7 @@ def main() -> None:
     replies = app.topic(given.output, value_serializer="json")
     seen = 0
 
-    def answer(event: dict, state: State) -> dict:
+    def answer(event: dict[str, str], state: State) -> dict[str, str]:
         nonlocal seen
         if not seen:
             print(f"first {time.time()}", flush=True)
