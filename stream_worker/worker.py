@@ -204,6 +204,9 @@ class Worker:
         if now < self._commit_due:
             return
         self._committer.commit(self._connection.clients)
+        if self._outbox.isolating:
+            # One settlement a transaction: the search for the guilty one must not take an interval for each.
+            return
         # From the end of the last one: back to back, transactions wait for each other in the broker.
         interval = self._settings.kafka.commit_interval_ms / 1000
         self._commit_due = max(now + interval, self._clock.monotonic() + interval / 4)
@@ -270,7 +273,13 @@ class Worker:
         """Everything in hand is dropped and taken anew; engine and cache stay."""
         self._observer.clients_replaced(error)
         self.lost(list(self._assignments))
-        self._connection.replace(error)
+        while True:
+            try:
+                self._connection.replace(error)
+                break
+            except ClientsBroken as again:
+                # Counted each time, so this ends: the third time within ten minutes is Fatal.
+                error = again
         self.join()
 
 

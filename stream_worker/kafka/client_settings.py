@@ -137,8 +137,9 @@ def _merged(
         for key in keys:
             if (reason := RESERVED.get(key)) is not None:
                 raise Misconfigured(Code.CONFIG_RESERVED_CLIENT_SETTING, f"kafka.{part} must not set {key}: {reason}")
-    # librdkafka logs to stderr by itself; a client without anyone listening stays quiet about lost connections.
-    quiet: ClientSettings = {"log.connection.close": False}
+    # librdkafka writes lines of its own form to stderr, one for each attempt to connect. What matters of it reaches
+    # us as errors; `kafka.client.log_level: 6` shows the rest.
+    quiet: ClientSettings = {"log_level": 2, "log.connection.close": False}
     return {
         **quiet,
         **defaults,
