@@ -97,7 +97,8 @@ class Committer:
         touched = []
         for partition, assignment in self._assignments.items():
             match assignment.phase:
-                case Phase.CLAIMING:
+                case Phase.CLAIMING if not releasing and not assignment.is_closing:
+                    # While others are given away the client is in the middle of a rebalance: claims wait for its end.
                     touched.append(assignment)
                 case Phase.SERVING if partition in settled or partition in releasing:
                     touched.append(assignment)
