@@ -2,6 +2,8 @@
 
 To what the model says of a text and its tokens, features of their ideographs are added.
 
+Texts of unlike length do not share a pass: a short one would be padded to the longest.
+
 Used by the device thread and by training. What always holds: what comes out
 for a text does not depend on the texts beside it (up to rounding), and spans
 are code points of the text as it was given.
@@ -26,6 +28,9 @@ _CHARACTERS_A_TOKEN = 64
 
 _OFFSET_POSITIONS = 2
 """Positions that RoBERTa and its kin cannot use."""
+
+PADDING_TOKENS = 64
+"""The most that one pass may be padded with: more takes longer than a second pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,16 @@ class FrozenEncoder:
         return int(self._model.config.hidden_size) + TEXT_FEATURES
 
     def read(self, texts: Sequence[str]) -> list[Read]:
-        """One forward pass over all texts, padded to the longest."""
-        if not texts:
-            return []
+        """A micro-batch, in one forward pass for all texts of like length; results in the order of `texts`."""
         readable = [self._readable(text) for text in texts]
         encodings = self._tokenizer.encode_batch(readable)
+        reads: dict[int, Read] = {}
+        for indices in passes([len(encoding.ids) for encoding in encodings]):
+            together = self._pass([readable[index] for index in indices], [encodings[index] for index in indices])
+            reads.update(zip(indices, together, strict=True))
+        return [reads[index] for index in range(len(texts))]
+
+    def _pass(self, texts: Sequence[str], encodings: Sequence[Encoding]) -> list[Read]:
         width = max(1, *(len(encoding.ids) for encoding in encodings))
         ids = torch.zeros(len(texts), width, dtype=torch.long)
         mask = torch.zeros(len(texts), width, dtype=torch.long)
@@ -76,7 +86,7 @@ class FrozenEncoder:
             vectors = torch.nn.functional.normalize(means, dim=-1)
         return [
             _one(text, vectors[row], states[row], encoding)
-            for row, (text, encoding) in enumerate(zip(readable, encodings, strict=True))
+            for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True))
         ]
 
     def read_all(self, texts: Sequence[str], batch: int = 64) -> list[Read]:
@@ -91,6 +101,20 @@ class FrozenEncoder:
     def _readable(self, text: str) -> str:
         # A lone surrogate has no UTF-8, which the tokenizer needs; `?` takes its place, so that spans stay right.
         return text[: self._max_characters].encode("utf-8", "replace").decode("utf-8")
+
+
+def passes(lengths: Sequence[int]) -> list[list[int]]:
+    """Which texts, by their lengths in tokens, share a pass: from the shortest on, while padding them is cheap."""
+    parts: list[list[int]] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        if parts and len(parts[-1]) * lengths[index] - tokens <= PADDING_TOKENS:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+            tokens = 0
+        tokens += lengths[index]
+    return parts
 
 
 def _one(text: str, vector: Tensor, states: Tensor, encoding: Encoding) -> Read:

@@ -1,18 +1,19 @@
 """What training fills: intents, scope and slots, light heads on a frozen encoder.
 
 Kept as `heads.safetensors` and `heads.json` in one folder. What always holds:
-heads are used only with the encoder they were trained on.
+heads are used only with the encoder they were trained on, and both files are
+of one training.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from stream_worker.errors import Code, Misconfigured, Missing
@@ -23,6 +24,7 @@ from stream_worker.orders import IntentScore, SlotSpan
 FORMAT = 1
 _WEIGHTS = "heads.safetensors"
 _CARD = "heads.json"
+_HASH = "weights_hash"
 _NEAREST = 5
 """Training examples whose mean similarity says how familiar a text is."""
 
@@ -158,10 +160,10 @@ def familiarity(vectors: Tensor, logits: Tensor, known: Tensor, negatives: Tenso
 def save_heads(heads: Heads, folder: Path) -> None:
     """Writes both files; an existing folder's heads are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {field.name: getattr(heads.weights, field.name).contiguous() for field in fields(Weights)}
-    save_file(tensors, folder / _WEIGHTS)
-    card = json.dumps(asdict(heads.card), indent=2, ensure_ascii=False, sort_keys=True)
-    (folder / _CARD).write_text(card + "\n", encoding="utf-8")
+    weights = save({field.name: getattr(heads.weights, field.name).contiguous() for field in fields(Weights)})
+    card = {**asdict(heads.card), _HASH: _hash(weights)}
+    (folder / _WEIGHTS).write_bytes(weights)
+    (folder / _CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_heads(folder: Path, encoder: str) -> Heads:
@@ -171,22 +173,27 @@ def load_heads(folder: Path, encoder: str) -> Heads:
     """
     try:
         card: Any = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        tensors = load_file(folder / _WEIGHTS)
+        weights = (folder / _WEIGHTS).read_bytes()
     except FileNotFoundError as error:
         raise Missing(
             Code.HEADS_NOT_FOUND,
             f"no trained understanding in {folder}; make it with: stream-worker nlu train EXAMPLES -o {folder}",
         ) from error
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         raise _unsuitable(folder, f"cannot be read ({error})") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise _unsuitable(folder, f"is not of format {FORMAT}, which this version reads")
-    if set(card) != {field.name for field in fields(Card)} or set(tensors) != {field.name for field in fields(Weights)}:
-        raise _unsuitable(folder, "is not complete")
+    # Written one after the other, so a training that was killed may leave one of each.
+    if card.pop(_HASH, None) != _hash(weights) or set(card) != {field.name for field in fields(Card)}:
+        raise _unsuitable(folder, f"has a {_CARD} and a {_WEIGHTS} that do not belong together")
     if card["encoder"] != encoder:
         raise _unsuitable(folder, f"was trained on the encoder {card['encoder']}, not on {encoder}")
     card.update(intents=tuple(card["intents"]), slot_labels=tuple(card["slot_labels"]))
-    return Heads(Card(**card), Weights(**tensors))
+    return Heads(Card(**card), Weights(**load(weights)))
+
+
+def _hash(weights: bytes) -> str:
+    return blake2b(weights, digest_size=8).hexdigest()
 
 
 def _unsuitable(folder: Path, what: str) -> Misconfigured:

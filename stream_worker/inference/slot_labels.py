@@ -66,7 +66,20 @@ def find_slots(text: str, spans: Spans, scores: Tensor, labels: tuple[str, ...])
 
 
 def _best_path(scores: Tensor, labels: tuple[str, ...], goes_on: Sequence[bool]) -> list[int]:
-    """Viterbi, with transitions that are either allowed or not."""
+    """Each token's best label where these make a valid path, as they mostly do; else the best valid path."""
+    best_alone: list[int] = scores.argmax(-1).tolist()
+    return best_alone if _is_valid(best_alone, labels, goes_on) else _viterbi(scores, labels, goes_on)
+
+
+def _is_valid(path: Sequence[int], labels: tuple[str, ...], goes_on: Sequence[bool]) -> bool:
+    if not any(path):
+        return True  # nothing but OUTSIDE, which is the first label
+    free, glued, first = _transitions(labels)
+    steps = zip(pairwise(path), goes_on[1:], strict=True)
+    return bool(first[path[0]] == 0) and all((glued if on else free)[step] == 0 for step, on in steps)
+
+
+def _viterbi(scores: Tensor, labels: tuple[str, ...], goes_on: Sequence[bool]) -> list[int]:
     free, glued, first = _transitions(labels)
     best = scores[0] + first
     came_from: list[Tensor] = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.inference.encoder import HeadsEncoder, load_encoder
-from stream_worker.inference.frozen import FrozenEncoder, load_frozen
+from stream_worker.inference.frozen import PADDING_TOKENS, FrozenEncoder, load_frozen, passes
 from stream_worker.inference.heads import Heads, load_heads, save_heads
 from stream_worker.orders import Encode, Encoded, Failed, Fault, TurnRef
 from stream_worker.training.examples import Example, Examples, MarkedSlot
@@ -87,6 +87,19 @@ def test_an_answer_does_not_depend_on_the_texts_beside_it(frozen: FrozenEncoder)
         assert torch.allclose(read.vector, beside.vector, atol=1e-5)
 
 
+@given(st.lists(st.integers(0, 300), max_size=40))
+def test_passes_hold_every_text_once_and_are_padded_little(lengths: list[int]) -> None:
+    parts = passes(lengths)
+    assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
+    for part in parts:
+        longest = max(lengths[index] for index in part)
+        assert sum(longest - lengths[index] for index in part) <= PADDING_TOKENS
+
+
+def test_texts_of_like_length_share_a_pass() -> None:
+    assert passes([9, 200, 8, 8, 9]) == [[2, 3, 0, 4], [1]]
+
+
 def test_padding_and_truncation_of_the_tokenizer_file_are_off(frozen: FrozenEncoder) -> None:
     (short,) = frozen.read(["ab"])
     assert len(short.spans) == 2
@@ -150,6 +163,14 @@ def test_heads_that_do_not_fit_are_refused(
     with pytest.raises(Misconfigured) as caught:
         load_heads(tmp_path, frozen.version)
     assert caught.value.code is Code.HEADS_UNSUITABLE
+
+
+def test_files_of_two_trainings_are_refused(frozen: FrozenEncoder, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        save_heads(train(_EXAMPLES, frozen, seed=seed), tmp_path / name)
+    (tmp_path / "b" / "heads.safetensors").replace(tmp_path / "a" / "heads.safetensors")
+    with pytest.raises(Misconfigured, match="do not belong together"):
+        load_heads(tmp_path / "a", frozen.version)
 
 
 def test_another_encoders_heads_are_refused(heads: Heads, tmp_path: Path) -> None:
