@@ -1,9 +1,11 @@
 """`nlu`: train the understanding from examples, evaluate it, and try it."""
 
+import io
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train, evaluate and try the understanding.", no_args_is_help=True, rich_markup_mode="rich")
 
 _DEFAULTS = UnderstandingSettings()
+_LANGUAGES = ("en", "zh", "ja", "ko", "ar", "hi", "ru")
+"""One of each common script, told apart by their letters; a short text says too little about more."""
+
+_READ_BYTES = 16 * 1024
 _COLUMNS = ("kind", "name", "examples", "precision", "recall", "f1")
 
 
@@ -82,18 +88,37 @@ def parse(
     model: Annotated[Path, typer.Argument(help="The folder that `nlu train` wrote.")],
     encoder: EncoderOption = _DEFAULTS.encoder or "",
     language: Annotated[
-        list[str] | None, typer.Option("--language", help="A language that texts may have; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            "--language",
+            help=f"A language that texts may have; several by repeating it. Without: {', '.join(_LANGUAGES)}.",
+        ),
     ] = None,
 ) -> None:
     """Read a text a line, and write what is understood of it, one JSON object a line."""
     from stream_worker.stages.parsing import Parser
 
     frozen, heads = _load(model, encoder)
-    parser = Parser(tuple(language or ("en",)))
-    for line in sys.stdin.buffer:
-        text = line.decode("utf-8", "replace").rstrip("\r\n")
-        understood = heads.understand([text], frozen.read([text]))[0]
-        print_rows([_row(text, parser.parse(text), understood)], (), Format.JSONL)
+    parser = Parser(tuple(language or _LANGUAGES))
+    for texts in _lines(cast(io.BufferedIOBase, sys.stdin.buffer)):
+        understood = heads.understand(texts, frozen.read_all(texts))
+        rows = [_row(text, parser.parse(text), one) for text, one in zip(texts, understood, strict=True)]
+        print_rows(rows, (), Format.JSONL)
+
+
+def _lines(stream: io.BufferedIOBase) -> Iterator[list[str]]:
+    """The lines, as many at once as are there: a file is read in batches, and who types waits for no other line."""
+    rest = b""
+    while piece := stream.read1(_READ_BYTES):
+        *whole, rest = (rest + piece).split(b"\n")
+        if whole:
+            yield [_text(line) for line in whole]
+    if rest:
+        yield [_text(rest)]
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
 def _load(model: Path, encoder: str) -> "tuple[FrozenEncoder, Heads]":

@@ -1,6 +1,8 @@
 """`nlu`: from a file of examples to JSON lines, without anything but files."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,35 @@ def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: 
         assert {intent["name"] for intent in row["intents"]} == {"weather", "greet"}
     (slot,) = rows[0]["slots"]
     assert (slot["name"], slot["value"], slot["start"], slot["end"]) == ("location", "rome", 3, 7)
+
+
+def test_parse_answers_a_line_before_the_next_one_is_written(encoder: str, model: str) -> None:
+    command = [sys.executable, "-m", "stream_worker", "nlu", "parse", model, "--encoder", encoder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in ("hello", "你好 hello", "in rome now"):
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_parse_keeps_the_order_of_more_lines_than_are_read_at_once(encoder: str, model: str) -> None:
+    texts = [f"hello {number} {'x' * (number % 90)}" for number in range(600)]
+    result = CliRunner().invoke(
+        app, ["parse", model, "--encoder", encoder], input="\n".join(texts).encode(), catch_exceptions=False
+    )
+    assert [json.loads(line)["text"] for line in result.stdout_bytes.splitlines()] == texts
+
+
+def test_parse_names_the_language_of_each_script_and_of_those_given(encoder: str, model: str) -> None:
+    given = "good day\n今天天气怎么样\nпривет как дела\nguten Tag wie geht es dir\n".encode()
+    arguments = ["parse", model, "--encoder", encoder]
+    for more, languages in (([], "en zh ru en"), (["--language", "en", "--language", "de"], "en en en de")):
+        result = CliRunner().invoke(app, [*arguments, *more], input=given, catch_exceptions=False)
+        assert [json.loads(line)["language"] for line in result.stdout_bytes.splitlines()] == languages.split()
 
 
 @pytest.mark.parametrize("folds", ["0", "3"])
