@@ -63,10 +63,12 @@ bench: setup ## Benchmarks, one after the other; each prints JSON
 .PHONY: gen
 gen: setup ## Write what is generated from the code: schemas and reference pages
 	@$(BIN)/stream-worker schemas
+	@$(BIN)/python tools/reference.py
 
 .PHONY: drift
 drift: setup ## Fail when something generated is stale
 	@$(BIN)/stream-worker schemas --check
+	@$(BIN)/python tools/reference.py --check
 
 .PHONY: docs
 docs: gen ## Bring the reference pages in docs/ up to date
