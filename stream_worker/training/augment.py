@@ -1,20 +1,24 @@
-"""More examples for the slots: the same sentences with other values, so that values never seen are found. Pure."""
+"""More examples for the slots: the same sentences with other values, so that values never seen are found. Pure.
+
+The values of a slot are all that are marked anywhere, and those of the lookup list with its name.
+"""
 
 from random import Random
 
-from stream_worker.training.examples import OUT_OF_SCOPE, Example, Examples, MarkedSlot
+from stream_worker.training.examples import Example, Examples, MarkedSlot
 
 COPIES = 4
 
 
-def augmented(examples: Examples, random: Random) -> list[Example]:
-    """All examples, and of each with slots some copies whose values are drawn from all that the slot may have."""
+def copies(examples: Examples, random: Random) -> list[Example]:
+    """Of each example with slots some copies, whose values are drawn from all that the slot may have."""
     values = _values(examples)
-    result = [example for example in examples.examples if example.intent != OUT_OF_SCOPE or example.slots]
-    for example in examples.examples:
-        if example.slots:
-            result += [_with_other_values(example, values, random) for _ in range(COPIES)]
-    return result
+    return [
+        _with_other_values(example, values, random)
+        for example in examples.examples
+        if example.slots
+        for _ in range(COPIES)
+    ]
 
 
 def _values(examples: Examples) -> dict[str, list[str]]:

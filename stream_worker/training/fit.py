@@ -13,6 +13,9 @@ _C = 10.0
 """Inverse strength of the intents' L2 penalty, as scikit-learn counts it."""
 
 _FOLDS = 5
+_ENOUGH_JUDGED = 1_000
+"""Of more examples than this only so many are judged by the others, as each fold is a training."""
+
 _SCOPE_PENALTY = 0.01
 
 _SLOT_INNER = 128
@@ -46,33 +49,47 @@ class Scope:
     threshold: float
 
 
-def fit_scope(vectors: Tensor, intents: Tensor, count: int, negatives: Tensor) -> Scope:
-    """The decision whether a text is in scope; each example is judged by what the others say.
+def fit_scope(vectors: Tensor, intents: Tensor, negatives: Tensor, weight: Tensor, bias: Tensor) -> Scope:
+    """The decision whether a text is in scope; `weight` and `bias` are those of the intents.
 
     The scope is a logistic regression in which examples and negatives weigh the same, or the mean of the
     familiarities where there are no negatives. The threshold is one that few examples in scope miss.
     """
-    inside, outside = _judged_by_others(vectors, intents, count, negatives)
+    inside = _judged_by_others(vectors, intents, len(bias), negatives)
     mean, scale = inside.mean(0), inside.std(0, correction=0).clamp(min=1e-6)
-    inside, outside = (inside - mean) / scale, (outside - mean) / scale
-    weight = _weigh(inside, outside) if len(outside) else torch.tensor([0.5, 0.5, 0.0, 0.0])
-    scopes = (inside @ weight[:3] + weight[3]).sigmoid()
-    return Scope(mean, scale, weight, float(scopes.quantile(_REJECTED)))
+    inside = (inside - mean) / scale
+    if len(negatives):
+        scope_weight = _weigh(inside, (_negatives_judged(vectors, negatives, weight, bias) - mean) / scale)
+    else:
+        scope_weight = torch.tensor([0.5, 0.5, 0.0, 0.0])
+    scopes = (inside @ scope_weight[:3] + scope_weight[3]).sigmoid()
+    return Scope(mean, scale, scope_weight, float(scopes.quantile(_REJECTED)))
 
 
-def _judged_by_others(vectors: Tensor, intents: Tensor, count: int, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """The familiarities of the examples in scope [examples, 3] and of the negatives [negatives, 3]."""
-    inside, outside = torch.zeros(len(vectors), 3), torch.zeros(len(negatives), 3)
-    part, negative_part = torch.arange(len(vectors)) % _FOLDS, torch.arange(len(negatives)) % _FOLDS
+def _judged_by_others(vectors: Tensor, intents: Tensor, count: int, negatives: Tensor) -> Tensor:
+    """The familiarities [judged, 3] of examples to what was trained without them."""
+    judged: list[Tensor] = []
+    part = torch.arange(len(vectors)) % _FOLDS
     for fold in range(_FOLDS):
-        known, others = vectors[part != fold], negatives[negative_part != fold]
+        known, held_out = vectors[part != fold], vectors[part == fold]
         weight, bias = fit_intents(known, intents[part != fold], count)
-        for measured, which, judged in (
-            (inside, part == fold, vectors[part == fold]),
-            (outside, negative_part == fold, negatives[negative_part == fold]),
-        ):
-            measured[which] = familiarity(judged, judged @ weight.T + bias, known, others)
-    return inside, outside
+        judged.append(familiarity(held_out, held_out @ weight.T + bias, known, negatives))
+        if sum(map(len, judged)) >= _ENOUGH_JUDGED:
+            break
+    return torch.cat(judged)
+
+
+def _negatives_judged(vectors: Tensor, negatives: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The familiarities [negatives, 3]; the intents know none of the negatives, and each is compared with others."""
+    part = torch.arange(len(negatives)) % _FOLDS
+    return torch.cat(
+        [
+            familiarity(
+                negatives[part == fold], negatives[part == fold] @ weight.T + bias, vectors, negatives[part != fold]
+            )
+            for fold in range(_FOLDS)
+        ]
+    )
 
 
 def _weigh(inside: Tensor, outside: Tensor) -> Tensor:
@@ -110,7 +127,8 @@ def fit_slots(tokens: Tensor, labels: Tensor, count: int, seed: int) -> SlotLaye
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=_SLOT_RATE, weight_decay=0.01)
-    for _ in range(_SLOT_EPOCHS):
+    epochs = _SLOT_EPOCHS if count > 1 else 0  # with one label, that of no slot, there is nothing to learn
+    for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(tokens), generator=generator), _SLOT_BATCH):
             optimizer.zero_grad()
             inner = (tokens[batch] @ layers.inner_weight.T + layers.inner_bias).relu()

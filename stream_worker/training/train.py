@@ -10,7 +10,7 @@ from stream_worker.errors import Code, Misconfigured
 from stream_worker.inference.frozen import FrozenEncoder, Read
 from stream_worker.inference.heads import FORMAT, Card, Heads, Weights
 from stream_worker.inference.slot_labels import label_names, token_labels
-from stream_worker.training.augment import augmented
+from stream_worker.training.augment import copies
 from stream_worker.training.examples import OUT_OF_SCOPE, Example, Examples
 from stream_worker.training.fit import fit_intents, fit_scope, fit_slots
 
@@ -29,15 +29,17 @@ def train(examples: Examples, encoder: FrozenEncoder, seed: int, progress: Progr
     # Drawn once, so that each fold of a cross-validation has some of every intent.
     Random(seed).shuffle(in_scope)  # noqa: S311  # not for security: the same order for the same seed
     progress(f"reading {len(examples.examples)} examples of {len(names)} intents")
-    vectors = _vectors(encoder, in_scope)
-    negatives = _vectors(encoder, [example for example in examples.examples if example.intent == OUT_OF_SCOPE])
+    reads = _read(encoder, in_scope)
+    vectors = torch.stack([read.vector for read in reads])
+    negatives = _negatives(examples, encoder)
     intents = torch.tensor([names.index(example.intent) for example in in_scope])
     progress("fitting intents and scope")
     weight, bias = fit_intents(vectors, intents, len(names))
-    scope = fit_scope(vectors, intents, len(names), negatives)
+    scope = fit_scope(vectors, intents, negatives, weight, bias)
     slot_labels = label_names(examples.slot_names)
     progress(f"fitting {len(examples.slot_names)} slots")
-    tokens, labels = _tokens(examples, encoder, slot_labels, seed)
+    more = copies(examples, Random(seed))  # noqa: S311  # not for security
+    tokens, labels = _tokens([*in_scope, *more], [*reads, *_read(encoder, more)], slot_labels)
     layers = fit_slots(tokens, labels, len(slot_labels), seed)
     card = Card(
         format=FORMAT,
@@ -66,18 +68,20 @@ def train(examples: Examples, encoder: FrozenEncoder, seed: int, progress: Progr
     return Heads(card, weights)
 
 
-def _vectors(encoder: FrozenEncoder, examples: Sequence[Example]) -> Tensor:
-    reads = encoder.read_all([example.text for example in examples])
+def _read(encoder: FrozenEncoder, examples: Sequence[Example]) -> list[Read]:
+    return encoder.read_all([example.text for example in examples])
+
+
+def _negatives(examples: Examples, encoder: FrozenEncoder) -> Tensor:
+    reads = _read(encoder, [example for example in examples.examples if example.intent == OUT_OF_SCOPE])
     return torch.stack([read.vector for read in reads]) if reads else torch.zeros(0, encoder.text_width)
 
 
-def _tokens(examples: Examples, encoder: FrozenEncoder, names: Sequence[str], seed: int) -> tuple[Tensor, Tensor]:
-    """The tokens of all examples and of copies with other slot values, each with the number of its label."""
-    more = augmented(examples, Random(seed))  # noqa: S311  # not for security
-    reads = encoder.read_all([example.text for example in more])
-    labels = [names.index(label) for example, read in zip(more, reads, strict=True) for label in _labels(example, read)]
+def _tokens(examples: Sequence[Example], reads: Sequence[Read], names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """All tokens, each with the number of its label."""
+    labels = [
+        names.index(label)
+        for example, read in zip(examples, reads, strict=True)
+        for label in token_labels(read.spans, [(slot.name, slot.start, slot.end) for slot in example.slots])
+    ]
     return torch.cat([read.tokens for read in reads]), torch.tensor(labels)
-
-
-def _labels(example: Example, read: Read) -> list[str]:
-    return token_labels(read.spans, [(slot.name, slot.start, slot.end) for slot in example.slots])
