@@ -167,7 +167,8 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
 def _declared(bots: Bots, settings: Settings) -> Mapping[Label, tuple[str, ...]]:
     """The values that labels may have beyond those of enumerations: those that the bot files name."""
     intents = {name for bot in bots.all for name in bot.intents} | {OUT_OF_SCOPE}
-    commands = {emit.command for bot in bots.all for rule in bot.intents.values() for emit in rule.emit}
+    rules = [rule for bot in bots.all for rule in (bot.fallback, *bot.intents.values())]
+    commands = {emit.command for rule in rules for emit in rule.emit}
     return {
         Label.INTENT: tuple(sorted(intents)),
         Label.COMMAND: tuple(sorted(commands)),
