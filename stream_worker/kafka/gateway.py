@@ -4,6 +4,7 @@
 no group, and so disturbs nobody.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -113,11 +114,23 @@ class Gateway:
         return [TopicPartition(topic, partition) for partition in found.partitions]
 
     def _end(self, place: TopicPartition) -> int:
+        deadline = time.monotonic() + _CALL_S
+        while True:
+            try:
+                marks = self._consumer.get_watermark_offsets(place, timeout=_CALL_S, cached=False)
+            except KafkaException as error:
+                # A topic that was just made has no leader yet, in the eyes of some brokers.
+                if time.monotonic() > deadline:
+                    raise self._unreachable() from error
+                self._refresh(place.topic)
+            else:
+                return marks[1] if marks is not None else OFFSET_END
+
+    def _refresh(self, topic: str) -> None:
         try:
-            marks = self._consumer.get_watermark_offsets(place, timeout=_CALL_S, cached=False)
+            self._consumer.list_topics(topic, timeout=_CALL_S)
         except KafkaException as error:
             raise self._unreachable() from error
-        return marks[1] if marks is not None else OFFSET_END
 
     def _unreachable(self) -> Missing:
         return Missing(
