@@ -32,10 +32,12 @@ def start(
     broker = EmbeddedBroker(folder or cache_folder("broker"), port, progress=lambda text: typer.echo(text, err=True))
     try:
         with broker:
-            typer.echo(f"Kafka     {broker.bootstrap_servers}")
-            typer.echo(f"Log       {broker.log_file}")
-            typer.echo(f"Use it    --kafka {broker.bootstrap_servers} with any command")
-            typer.echo("Stop it   Ctrl-C")
+            typer.echo(
+                f"Kafka     {broker.bootstrap_servers}\n"
+                f"Log       {broker.log_file}\n"
+                f"Use it    --kafka {broker.bootstrap_servers} with any command\n"
+                "Stop it   Ctrl-C"
+            )
             broker.wait()
     except KeyboardInterrupt:
         raise typer.Exit(_EXIT_INTERRUPTED) from None

@@ -32,9 +32,10 @@ _QUICK = {
     "group.consumer.heartbeat.interval.ms": "600",
     # A transaction that a dead worker left open ends soon after its timeout, not up to 10 s later.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # A broker that was killed is let in again only when its predecessor's session is over (9 s by default).
-    "broker.session.timeout.ms": "2000",
-    "broker.heartbeat.interval.ms": "400",
+    # A broker that was killed is let in again only when its predecessor's session is over (9 s by default). Shorter
+    # still, and a machine that stalls would end a living one's session: its partitions were without a leader then.
+    "broker.session.timeout.ms": "5000",
+    "broker.heartbeat.interval.ms": "800",
 }
 
 # The default of 128 MiB for the log cleaner alone does not fit a small heap.

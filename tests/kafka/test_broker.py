@@ -5,10 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream_worker.embedded.broker import EmbeddedBroker
@@ -18,6 +19,8 @@ from stream_worker.kafka.topic_admin import create
 from stream_worker.kafka.topics import topic_table
 from tests.eventually import eventually
 from tests.kafka.conftest import unique_settings
+
+_VISIBLE_DEADLINE_S = 30.0
 
 #: Starts a broker, says where, and waits to be killed.
 _PARENT = """
@@ -39,20 +42,21 @@ def alive(pid: int) -> bool:
 
 
 def committed_values(bootstrap_servers: str, topic: str, count: int) -> list[bytes]:
+    """The first `count` values of the topic's only partition; waits for the marker of the last one's transaction."""
     consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "reader",
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-        }
+        {"bootstrap.servers": bootstrap_servers, "group.id": "reader", "isolation.level": "read_committed"}
     )
-    consumer.subscribe([topic])
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    values: list[bytes] = []
+    deadline = time.monotonic() + _VISIBLE_DEADLINE_S
     try:
-        messages = consumer.consume(count, timeout=20)
+        while len(values) < count and time.monotonic() < deadline:
+            message = consumer.poll(0.5)
+            if message is not None and message.error() is None:
+                values.append(message.value() or b"")
     finally:
         consumer.close()
-    return [value for message in messages if (value := message.value()) is not None]
+    return values
 
 
 def commit_one(bootstrap_servers: str, topic: str, value: bytes) -> None:
@@ -73,9 +77,11 @@ def test_committed_records_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
         broker.start()
         assert broker.bootstrap_servers == servers
         commit_one(servers, settings.topics.events, b"before the kill")
+        seen = committed_values(servers, settings.topics.events, 2)
+        assert seen == [b"before the stop", b"before the kill"]
         broker.kill()
         broker.start()
-        assert committed_values(servers, settings.topics.events, 2) == [b"before the stop", b"before the kill"]
+        assert committed_values(servers, settings.topics.events, 2) == seen
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

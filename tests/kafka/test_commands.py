@@ -85,11 +85,12 @@ def test_a_started_broker_says_how_to_use_it_and_ends_with_ctrl_c(tmp_path: Path
         arguments, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
     ) as process:
         assert process.stdout is not None
-        servers = process.stdout.readline().removeprefix("Kafka").strip()
+        where, log, use, _stop = (process.stdout.readline() for _ in range(4))
+        servers = where.removeprefix("Kafka").strip()
         assert AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).brokers
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=5)
+        _, errors = process.communicate(timeout=5)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert f"--kafka {servers}" in output
-    assert str(tmp_path / "broker.log") in output
+    assert f"--kafka {servers}" in use
+    assert str(tmp_path / "broker.log") in log
