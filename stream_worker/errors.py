@@ -4,15 +4,13 @@
     ├── Misconfigured        a person must change something; the process ends with exit code 2
     ├── Missing              a broker, model or file is not there; exit code 3
     ├── BadEvent             an attempt of the turn; after `max_attempts` a dead letter
-    ├── EngineUnavailable    nobody's attempt: hold the turn and back off
-    ├── TryAgain             the next transaction may succeed; the outbox is as it was
     ├── ClientsBroken        drop every assignment, make new clients, join again
     ├── PartitionRefused     this partition is not taken until a person has looked
     ├── StateUnreadable      the partition is refused; a conversation's state cannot be decoded
     └── Fatal                end the process; the group takes over
 
 A message says what happened, where, and what to do; never the text of a chat message.
-Every message carries a stable code, `SW-K012`, whose page is in docs/errors.md.
+Every message carries a stable code, `SW-K012`, explained in docs/reference/errors.md.
 """
 
 from enum import Enum
@@ -38,7 +36,6 @@ class Code(Enum):
     EXAMPLES_INVALID = ("SW-M005", "The training examples are invalid")
     PROMPT_TOO_LONG = ("SW-M006", "A prompt can never fit the model")
     ENGINE_REQUEST_FAILED = ("SW-M007", "The engine could not run a request")
-    ENGINE_UNAVAILABLE = ("SW-M008", "The engine is away")
     DEVICE_STALLED = ("SW-M009", "The device thread shows no sign of life")
     DEVICE_NOT_FOUND = ("SW-M010", "The device is not on this machine")
     BROKER_UNREACHABLE = ("SW-K001", "No broker answers")
@@ -48,7 +45,6 @@ class Code(Enum):
     FENCED = ("SW-K005", "Another process uses the same transactional id")
     CLIENTS_BROKEN = ("SW-K006", "A Kafka client failed and must be replaced")
     TOO_MANY_ABORTS = ("SW-K007", "Too many transactions in a row were aborted")
-    TRANSACTION_ABORTED = ("SW-K008", "A transaction was aborted and will be sent again")
     RECORD_REFUSED = ("SW-K009", "The broker refused a record")
     ADOPT_GROUP = ("SW-K010", "The group has offsets but the changelog has no ledger")
     LEDGER_FOREIGN = ("SW-K011", "The ledger belongs to another topic or partition count")
@@ -93,14 +89,6 @@ class BadEvent(StreamWorkerError):
     def __init__(self, code: Code, message: str, reason: DeadLetterReason) -> None:
         super().__init__(code, message)
         self.reason = reason
-
-
-class EngineUnavailable(StreamWorkerError):
-    """The engine is away or out of memory: hold the turn, back off, count no attempt."""
-
-
-class TryAgain(StreamWorkerError):
-    """The transaction was aborted; what the outbox holds is sent with the next one."""
 
 
 class ClientsBroken(StreamWorkerError):

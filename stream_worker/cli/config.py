@@ -12,9 +12,18 @@ from stream_worker.settings import Settings
 app = typer.Typer(help="Check and show the settings.", no_args_is_help=True, rich_markup_mode="rich")
 
 
+_FINDINGS = 1
+
+
 @app.command(epilog="Example: stream-worker config check --config stream-worker.yaml")
-def check(config: ConfigOption = None, kafka: KafkaOption = None) -> None:
-    """Check settings, client settings and bot files; connects to nothing."""
+def check(
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Load the models and ask the broker, too, as `run` would; writes nothing.")
+    ] = False,
+) -> None:
+    """Check settings, client settings and bot files; connects to nothing unless told to."""
     from stream_worker.settings.loader import load_settings, settings_hash
 
     settings = load_settings(settings_file(config), flags(kafka))
@@ -22,6 +31,9 @@ def check(config: ConfigOption = None, kafka: KafkaOption = None) -> None:
     bots = _check_bots(settings)
     names = ", ".join(bots) or "none"
     typer.echo(f"The settings are valid (hash {settings_hash(settings)}); bots: {names}.")
+    if online:
+        _check_models(settings)
+        _check_topics(settings)
 
 
 @app.command(epilog="Example: stream-worker config show --resolved --sources")
@@ -57,6 +69,37 @@ def _check_clients(settings: Settings) -> None:
 
     consumer_settings(settings, None)
     transaction_settings(settings, "check", 1)
+
+
+def _check_models(settings: Settings) -> None:
+    """Raises Missing or Misconfigured when a model is not there, or is none that `run` could use."""
+    from stream_worker.cache import cache_folder
+    from stream_worker.clock import SystemClock
+    from stream_worker.loading import load
+    from stream_worker.process import load_bots
+
+    def report(text: str) -> None:
+        typer.echo(text, err=True)
+
+    models = load(settings, load_bots(settings).all, cache_folder("models"), SystemClock(), report).models
+    engine = models.stepper().capabilities.model
+    # Loading has refused every other template.
+    template = "; its chat template is append-only" if settings.engine.kind == "torch" else ""
+    typer.echo(f"The engine loads {engine}{template}.")
+    if models.encoder() is not None:
+        typer.echo(f"The encoder loads {settings.understanding.encoder}; the trained understanding fits it.")
+
+
+def _check_topics(settings: Settings) -> None:
+    """Raises Missing when no broker answers; ends with exit code 1 when a topic is not as it should be."""
+    from stream_worker.kafka import topic_admin
+
+    findings = topic_admin.check(topic_admin.connect(settings), settings)
+    for finding in findings:
+        typer.echo(f"{finding.severity.value}: {finding.topic}: {finding.what}; cure: {finding.cure}")
+    if findings:
+        raise typer.Exit(_FINDINGS)
+    typer.echo(f"The broker answers at {settings.kafka.bootstrap_servers}; all topics are as they should be.")
 
 
 def _check_bots(settings: Settings) -> list[str]:
