@@ -18,7 +18,7 @@ from stream_worker.contracts.analysis import Analysis, GenerationEvidence, Inten
 from stream_worker.contracts.dead_letter import HEADROOM_BYTES, dead_letter
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.delta import Delta
-from stream_worker.contracts.headers import InputHeaders, output_headers
+from stream_worker.contracts.headers import InputHeaders, common_headers, output_headers
 from stream_worker.contracts.metric import EventMetric, Timings, Tokens
 from stream_worker.contracts.reply import Reply
 from stream_worker.contracts.versions import Versions
@@ -62,7 +62,8 @@ class Publication:
         self._versions = versions
         self._no_bot = versions[""]
         self._limits = limits
-        self._instant = (0, "")
+        self._instant = 0
+        self._common: dict[str, Headers] = {}
 
     def of_turn(self, decided: Decided, answered: Answered, spent: Timings, now_ms: int) -> tuple[Outgoing, ...]:
         """Everything a turn leaves that has a reply."""
@@ -278,16 +279,15 @@ class Publication:
         return [first, *joined]
 
     def _headers(self, event_id: str, kind: str, of: InputHeaders, now_ms: int) -> Headers:
-        if self._instant[0] != now_ms:
-            self._instant = (now_ms, datetime.fromtimestamp(now_ms / 1000, UTC).isoformat())
-        return output_headers(
-            event_id=event_id,
-            type_=f"stream_worker.{kind}",
-            source=self._source,
-            at=self._instant[1],
-            traceparent=of.traceparent,
-            tracestate=of.tracestate,
-        )
+        if self._instant != now_ms:
+            # Hundreds of records are built in one instant; what they share is encoded once.
+            self._instant, self._common = now_ms, {}
+        common = self._common.get(kind)
+        if common is None:
+            at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat()
+            common = common_headers(type_=f"stream_worker.{kind}", source=self._source, at=at)
+            self._common[kind] = common
+        return output_headers(common, event_id, of)
 
 
 def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Timings:

@@ -40,7 +40,8 @@ class Reporter:
         self._engine = engine
         self._clock = clock
         self._model = engine.capabilities.model
-        self._log = structlog.get_logger()
+        # Bound once, with the levels of the settings: an unbound one is configured anew at each call.
+        self._log = structlog.get_logger().bind()
 
     def beat(self) -> None:
         self._board.beat(Loop.WORKER)

@@ -15,7 +15,8 @@ from stream_worker.inference.device import DeviceThread, Models
 from stream_worker.inference.scripted import ScriptedStepper
 from stream_worker.kafka.edge import Identity, KafkaEdge
 from stream_worker.observability.health import HealthBoard
-from stream_worker.observability.metric_table import Label
+from stream_worker.observability.logs import configure_logs
+from stream_worker.observability.metric_table import Label, Metric
 from stream_worker.observability.metrics import Metrics
 from stream_worker.orders import Generate
 from stream_worker.outcome import Outcome
@@ -79,7 +80,9 @@ def build(settings: Settings, kind: str, folder: Path) -> tuple[Worker, Counting
     )
     engine = DeviceThread(models, inbox.put, clock)
     engine.wait_ready(10)
-    observer = Counting(Metrics({Label.INTENT: (OUT_OF_SCOPE,), Label.COMMAND: ()}), HealthBoard(clock), engine, clock)
+    metrics = Metrics({Label.INTENT: (OUT_OF_SCOPE,), Label.COMMAND: ()})
+    configure_logs(settings.observability, lambda level: metrics.count(Metric.LOG_MESSAGES, level))
+    observer = Counting(metrics, HealthBoard(clock), engine, clock)
     worker = assemble(
         settings,
         Parts(

@@ -72,18 +72,22 @@ def read_envelope(envelope: Mapping[str, object], headers: InputHeaders) -> Inpu
     return replace(headers, **found)
 
 
-def output_headers(*, event_id: str, type_: str, source: str, at: str, traceparent: str, tracestate: str) -> Headers:
-    """CloudEvents attributes of a record of ours; `at` is RFC 3339."""
-    headers: Headers = (
+def common_headers(*, type_: str, source: str, at: str) -> Headers:
+    """The CloudEvents attributes that records of one kind share at one instant; `at` is RFC 3339."""
+    return (
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id.encode()),
         ("ce_type", type_.encode()),
         ("ce_source", source.encode()),
         ("ce_time", at.encode()),
         (CONTENT_TYPE, JSON.encode()),
     )
-    if traceparent:
-        headers += (("traceparent", traceparent.encode()),)
-        if tracestate:
-            headers += (("tracestate", tracestate.encode()),)
+
+
+def output_headers(common: Headers, event_id: str, of: InputHeaders) -> Headers:
+    """The headers of one record that came of an event with the headers `of`."""
+    headers: Headers = (("ce_id", event_id.encode()), *common)
+    if of.traceparent:
+        headers += (("traceparent", of.traceparent.encode()),)
+        if of.tracestate:
+            headers += (("tracestate", of.tracestate.encode()),)
     return headers

@@ -21,6 +21,7 @@ _JOINER = "\u034f"
 
 _NARROW = ".!?…"
 _WIDE = "。！？｡؟۔।॥"
+_WIDE_MARKS = frozenset(_WIDE)
 _END = re.compile(rf"(?<![{_NARROW}{_WIDE}])([{_NARROW}{_WIDE}]+)[\])}}\"'»”’」』）】》]*(?P<gap>\s*)")
 
 Detect = Callable[[str], str | None]
@@ -115,7 +116,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 def _ends(found: re.Match[str], line: str) -> bool:
     marks = found[1]
-    if any(mark in _WIDE for mark in marks):
+    if not _WIDE_MARKS.isdisjoint(marks):
         return True
     follows = line[found.end() : found.end() + 1]
     if not found["gap"] or not follows:

@@ -12,7 +12,7 @@ from cloudevents.core.bindings.kafka import (
 from cloudevents.core.v1.event import CloudEvent
 
 from stream_worker.contracts.decode import Arrival, DecodeRules, decode
-from stream_worker.contracts.headers import output_headers, read_headers
+from stream_worker.contracts.headers import InputHeaders, common_headers, output_headers, read_headers
 from stream_worker.record import Record
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -39,14 +39,8 @@ def received(message: KafkaMessage) -> Arrival:
 
 
 def test_the_sdk_reads_what_we_write() -> None:
-    headers = output_headers(
-        event_id="r-1",
-        type_="reply",
-        source="stream_worker/shop",
-        at="2026-10-01T00:00:00Z",
-        traceparent=TRACE,
-        tracestate="a=b",
-    )
+    common = common_headers(type_="reply", source="stream_worker/shop", at="2026-10-01T00:00:00Z")
+    headers = output_headers(common, "r-1", InputHeaders(traceparent=TRACE, tracestate="a=b"))
     values = {name: value for name, value in headers if value is not None}
     assert values["traceparent"].decode() == TRACE
     read = from_binary_event(KafkaMessage(headers=values, key=b"c-1", value=b'{"text":"hi"}'))
@@ -66,10 +60,10 @@ def test_we_read_what_the_sdk_writes_in_both_modes() -> None:
 
 
 def test_trace_context_survives_the_round_trip() -> None:
-    headers = output_headers(event_id="r", type_="reply", source="s", at="", traceparent=TRACE, tracestate="k=v")
+    headers = output_headers((), "r", InputHeaders(traceparent=TRACE, tracestate="k=v"))
     read = read_headers(headers)
     assert (read.traceparent, read.tracestate, read.id) == (TRACE, "k=v", "r")
-    assert not any(
-        name == "tracestate"
-        for name, _ in output_headers(event_id="r", type_="reply", source="s", at="", traceparent="", tracestate="k=v")
-    )
+
+
+def test_a_trace_state_without_its_trace_is_not_passed_on() -> None:
+    assert output_headers((), "r", InputHeaders(tracestate="k=v")) == (("ce_id", b"r"),)
