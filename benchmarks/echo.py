@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import orjson
 from harness import broker, create_topics, fresh_name, load, parser, peer_python, read_back, report, run_contender
 
 from stream_worker.kafka.client_settings import admin_settings
@@ -32,7 +33,7 @@ def main() -> None:
         rates = {}
         for name in ("bare_loop", "stream_worker", "quixstreams"):
             output, command = _contender(name, servers, events, Path(folder))
-            first, _ = run_contender(command, cut_off_s=given.cut_off, done=given.events)
+            first, printed = run_contender(command, cut_off_s=given.cut_off, done=given.events)
             done = read_back(servers, output)
             rates[name] = {
                 "messages": done.count,
@@ -40,12 +41,20 @@ def main() -> None:
                 "per_second": round(done.count / (done.last - first)),
             }
             print(f"{name}: {rates[name]}", file=sys.stderr)
+            if name == "stream_worker":
+                steps = _steps(printed, rates[name]["per_second"])
     ours = rates["stream_worker"]["per_second"]
     report(
         "echo",
-        rates,
+        rates | {"microseconds_a_message_by_step": steps},
         {peer: round(ours / rates[peer]["per_second"], 3) for peer in ("quixstreams", "bare_loop")},
     )
+
+
+def _steps(printed: str, per_second: float) -> dict[str, float]:
+    """Microseconds of a message by step, from the shares that our contender prints at its end."""
+    shares: dict[str, float] = orjson.loads(printed.split("steps ", 1)[1].splitlines()[0])
+    return {step: round(share / per_second * 1e6, 1) for step, share in shares.items()}
 
 
 def _contender(name: str, servers: str, events: str, folder: Path) -> tuple[str, list[str]]:

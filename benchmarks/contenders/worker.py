@@ -1,8 +1,13 @@
 """Our worker, whole, in this process: a template bot, or the scripted engine with the wait that a message names."""
 
 import argparse
+import signal
+import sys
 import time
 from pathlib import Path
+
+import orjson
+from steps import StepSampler
 
 from stream_worker.assembly import Parts, assemble
 from stream_worker.bot.bot import Bot, IntentRule, ModelReply, Template, TemplateReply
@@ -111,10 +116,17 @@ def main() -> None:
     options.add_argument("--count", type=int, required=True)
     given = options.parse_args()
     worker, observer = build(Settings.model_validate_json(given.settings), given.kind, given.folder)
-    while observer.seen < given.count:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    while not observer.seen:
         worker.tick()
-    worker.shut_down()
-    print("done", flush=True)
+    sampler = StepSampler()
+    try:
+        while observer.seen < given.count:
+            worker.tick()
+        worker.shut_down()
+        print("done", flush=True)
+    finally:
+        print(f"steps {orjson.dumps(sampler.shares()).decode()}", flush=True)
 
 
 if __name__ == "__main__":
