@@ -15,6 +15,7 @@ from stream_worker.contracts.json_schema import CONTRACTS, DEAD_LETTER_HEADERS, 
 
 _BINDING = "0.5.0"
 _JSON = "application/json"
+# What AsyncAPI's tools read. The schemas use only words that mean the same in it and in their own dialect.
 _SCHEMA_FORMAT = "application/schema+json;version=draft-07"
 
 _KEY = {"type": "string", "description": "The conversation: `<tenant>/<conversation_id>`, or its id without tenants."}

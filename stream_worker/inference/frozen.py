@@ -18,6 +18,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from transformers import AutoModel
+from transformers.utils.logging import disable_progress_bar
 
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.inference.ideographs import TEXT_FEATURES, text_features, token_features
@@ -132,6 +133,7 @@ def load_frozen(name: str, max_tokens: int, progress: Progress = lambda _: None)
     Safetensors only; no code of the model's own. Runs on the CPU.
     """
     files = resolve_encoder(name, progress)
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes a moment; downloads show theirs
     try:
         model: Any = AutoModel.from_pretrained(
             files.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from stream_worker.clock import Clock
 from stream_worker.errors import Code, Misconfigured, Missing
@@ -45,6 +46,7 @@ def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """A causal language model, ready to run. Safetensors only; no code of the model's own."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes a moment; downloads show theirs
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True

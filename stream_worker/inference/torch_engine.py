@@ -27,7 +27,7 @@ from stream_worker.outcome import DeadLetterReason
 
 _PREFILL_CHUNK = 256
 
-_OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+_CPU_ALLOCATOR = "DefaultCPUAllocator: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,9 @@ class TorchStepper:
             with torch.no_grad():
                 self._prefill_chunk()
                 self._decode_step()
-        except _OUT_OF_MEMORY as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             self._fail_all(error)
         report, self._report = self._report, []
         return report
@@ -234,3 +236,8 @@ class TorchStepper:
         ]
         self._prefill, self._lanes = None, []
         self._cache.clear()
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """On a CPU torch says so in words only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _CPU_ALLOCATOR in str(error)

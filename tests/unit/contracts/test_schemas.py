@@ -1,10 +1,11 @@
 """The schemas say what the records are: examples and generated records are valid, and a break is found."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 from ruamel.yaml import YAML
 
 from stream_worker.cli.schemas import generate
@@ -30,6 +31,26 @@ def test_a_schema_is_valid_and_so_are_its_examples(name: str) -> None:
     assert len(examples) >= 2
     for example in examples:
         validator(name).validate(example)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_a_schema_means_the_same_in_the_draft_that_asyncapi_names(name: str) -> None:
+    words = {word for node in nodes(SCHEMAS[name]) for word in node}
+    newer = {"prefixItems", "unevaluatedProperties", "unevaluatedItems", "dependentRequired", "dependentSchemas"}
+    assert not words & (newer | {"minContains", "maxContains", "$dynamicRef", "$anchor"})
+    old = Draft7Validator({key: value for key, value in SCHEMAS[name].items() if key != "$schema"})
+    for example in SCHEMAS[name]["examples"]:
+        old.validate(example)
+
+
+def nodes(value: object) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from nodes(inner)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
