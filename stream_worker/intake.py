@@ -25,6 +25,7 @@ from stream_worker.conversation.mailbox import (
     Waiting,
     starts_turn,
 )
+from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Sight
 from stream_worker.observer import Observer
 from stream_worker.orders import Result
@@ -73,7 +74,10 @@ class Intake:
         if has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms):
             self._settler.events(assignment, [decoded], Outcome.EXPIRED, moment)
             return
-        self._place(assignment, decoded, moment)
+        try:
+            self._place(assignment, decoded, moment)
+        except PartitionRefused as error:
+            self._turns.refuse(error, moment)
 
     def advance(self, results: Sequence[Result], moment: Moment) -> None:
         """What came back from other threads, what is due by now, and the turns that may start after it."""
@@ -81,11 +85,11 @@ class Intake:
         self._turns.absorb(results, moment)
         for assignment, conversation in self._turns.take_freed():
             if self._assignments.get(assignment.partition) is assignment:
-                self._start_next(assignment, conversation, moment)
+                self._try_next(assignment, conversation, moment)
         while self._turns.has_room(moment) and (candidate := self._ready.pop(self._turns.running_of)) is not None:
             held = self._assignments.get(candidate.partition)
             if held is not None and held.term == candidate.term:
-                self._start_next(held, candidate.conversation, moment)
+                self._try_next(held, candidate.conversation, moment)
 
     def put_back(self, assignment: Assignment, settled: Sequence[Sequence[Arrival]], moment: Moment) -> None:
         """Settlements of one conversation that were taken back: their events wait again, before all others."""
@@ -98,7 +102,7 @@ class Intake:
             entries += _entries(arrivals)
             assignment.waiting_events += len(arrivals)
         mailbox.put_back(entries)
-        self._start_next(assignment, conversation, moment)
+        self._try_next(assignment, conversation, moment)
 
     def drop(self, assignment: Assignment, moment: Moment) -> None:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
@@ -125,9 +129,15 @@ class Intake:
                 assert_never(placement)
         self._start_next(assignment, conversation, moment)
 
+    def _try_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
+        try:
+            self._start_next(assignment, conversation, moment)
+        except PartitionRefused as error:
+            self._turns.refuse(error, moment)
+
     def _start_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
-        """Starts what may start now in this conversation. Nothing does in a partition that is given away."""
-        if assignment.is_closing:
+        """Starts what may start now in this conversation. Nothing does in a partition given away or refused."""
+        if assignment.is_closing or not assignment.is_serving:
             return
         mailbox = assignment.mailbox(conversation)
         while (head := mailbox.head) is not None:

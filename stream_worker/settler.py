@@ -46,6 +46,10 @@ class Settler:
             lambda max_messages: Bounds(max_messages=max_messages, dedup_window=settings.conversation.dedup_window)
         )
 
+    def drop(self, partition: int) -> None:
+        """Nothing of this partition that is not committed yet will be."""
+        self._outbox.drop([partition])
+
     def undecodable(self, assignment: Assignment, found: Undecodable, moment: Moment) -> None:
         """A record that is no event: a dead letter with the original bytes."""
         record = found.record

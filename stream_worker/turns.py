@@ -15,7 +15,7 @@ from typing import assert_never
 
 from stream_worker.admission.breaker import Breaker
 from stream_worker.admission.expiry import has_expired
-from stream_worker.assignment import Assignment
+from stream_worker.assignment import Assignment, Phase
 from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import Bots
 from stream_worker.clock import Clock, Moment
@@ -24,7 +24,7 @@ from stream_worker.contracts.event import Erasure, Signal
 from stream_worker.conversation.deduplication import digest, remembers
 from stream_worker.conversation.mailbox import PendingTurn
 from stream_worker.conversation.state import Holder
-from stream_worker.errors import BadEvent, Code, Fatal
+from stream_worker.errors import BadEvent, Code, Fatal, PartitionRefused
 from stream_worker.inference.engine import Engine
 from stream_worker.observer import Observer
 from stream_worker.orders import (
@@ -51,7 +51,8 @@ from stream_worker.stages.dialogue import ModelAnswer, TextAnswer, decide
 from stream_worker.stages.notice import heard, notice
 from stream_worker.stages.parsing import Parser
 from stream_worker.stages.prompter import Prompter
-from stream_worker.turn import Decided, Generating, Phase, Resting, Turn, Understanding, seed_of
+from stream_worker.turn import Decided, Generating, Resting, Turn, Understanding, seed_of
+from stream_worker.turn import Phase as TurnPhase
 
 
 class Turns:
@@ -109,7 +110,10 @@ class Turns:
         """What is due by now: retries, time limits, previews."""
         while self._timers and self._timers[0][0] <= moment.monotonic:
             _, _, ref = heapq.heappop(self._timers)
-            self._ring(ref, moment)
+            try:
+                self._ring(ref, moment)
+            except PartitionRefused as error:
+                self.refuse(error, moment)
         self._previews.tick(moment)
 
     def absorb(self, results: Sequence[Result], moment: Moment) -> None:
@@ -118,10 +122,14 @@ class Turns:
             if isinstance(result, Failed) and result.fault is Fault.FATAL:
                 raise Fatal(Code.ENGINE_REQUEST_FAILED, result.message)
             found = self._find(result.ref)
-            if found is not None:
+            if found is None:
+                if not isinstance(result, Ended):
+                    self._observer.late_result()
+                continue
+            try:
                 self._apply_result(*found, result, moment)
-            elif not isinstance(result, Ended):
-                self._observer.late_result()
+            except PartitionRefused as error:
+                self.refuse(error, moment)
 
     def begin_again(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """The next attempt of a running turn, of what `pending` now holds."""
@@ -137,6 +145,19 @@ class Turns:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
         for phase in list(assignment.turns.values()):
             self.cancel(assignment, phase.turn.pending, moment)
+
+    def refuse(self, error: PartitionRefused, moment: Moment) -> None:
+        """A state that cannot be read: its partition stands still until a person has looked; the others go on.
+
+        Whoever meets the error goes on with the next record or result: those may be of other partitions.
+        """
+        assignment = self._assignments.get(error.partition) if error.partition is not None else None
+        if assignment is None:
+            raise error
+        self._observer.refused(error)
+        self.drop(assignment, moment)
+        self._settler.drop(assignment.partition)
+        assignment.move_to(Phase.REFUSED)
 
     def note(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         """An event that nobody answers."""
@@ -220,7 +241,7 @@ class Turns:
             return None
         return bot
 
-    def _apply_result(self, assignment: Assignment, phase: Phase, result: Result, moment: Moment) -> None:
+    def _apply_result(self, assignment: Assignment, phase: TurnPhase, result: Result, moment: Moment) -> None:
         match phase, result:
             case Understanding(turn=turn), Encoded():
                 self._decide(assignment, turn, result, moment)
@@ -305,7 +326,7 @@ class Turns:
         if not self._running[tenant]:
             del self._running[tenant]
 
-    def _begin_again(self, assignment: Assignment, phase: Phase, pending: PendingTurn, moment: Moment) -> None:
+    def _begin_again(self, assignment: Assignment, phase: TurnPhase, pending: PendingTurn, moment: Moment) -> None:
         turn = phase.turn
         resting = isinstance(phase, Resting)
         if not resting:
@@ -391,7 +412,7 @@ class Turns:
             message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
             self._count_attempt(assignment, phase.turn, DeadLetterReason.TURN_TIMEOUT, message, moment)
 
-    def _find(self, ref: TurnRef) -> tuple[Assignment, Phase] | None:
+    def _find(self, ref: TurnRef) -> tuple[Assignment, TurnPhase] | None:
         """The live assignment and phase of a running attempt; None for anything late."""
         assignment = self._assignments.get(ref.partition)
         if assignment is None or assignment.term != ref.term:

@@ -17,7 +17,7 @@ from stream_worker.committer import Committer
 from stream_worker.connection import Connection
 from stream_worker.conversation.states import States
 from stream_worker.conversation.store import Store
-from stream_worker.errors import ClientsBroken, PartitionRefused
+from stream_worker.errors import ClientsBroken
 from stream_worker.inbox import Inbox
 from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
@@ -100,8 +100,6 @@ class Worker:
             self._commit_if_due()
         except ClientsBroken as error:
             self._replace_clients(error)
-        except PartitionRefused as error:
-            self._refuse(error)
 
     def shut_down(self) -> None:
         """Lets running turns end, gives the partitions back, leaves the group."""
@@ -258,16 +256,6 @@ class Worker:
             assignment.move_to(Phase.GONE)
             del self._assignments[partition]
         self._outbox.drop(partitions)
-
-    def _refuse(self, error: PartitionRefused) -> None:
-        """A state that cannot be read: its partition stands still until a person has looked; the others go on."""
-        assignment = self._assignments.get(error.partition) if error.partition is not None else None
-        if assignment is None:
-            raise error
-        self._observer.refused(error)
-        self._intake.drop(assignment, Moment.of(self._clock))
-        self._outbox.drop([assignment.partition])
-        assignment.move_to(Phase.REFUSED)
 
     def _replace_clients(self, error: ClientsBroken) -> None:
         """Everything in hand is dropped and taken anew; engine and cache stay."""

@@ -168,6 +168,24 @@ def test_a_state_that_cannot_be_read_stops_its_partition_alone() -> None:
     assert all(orjson.loads(record.value or b"") for record in rig.broker.read_committed(topics.replies))
 
 
+@pytest.mark.parametrize("bad", range(8))
+def test_a_state_that_cannot_be_read_costs_nobody_else_an_event_or_an_attempt(bad: int) -> None:
+    """Wherever in a batch of records it is found, whatever comes after it is still seen."""
+    rig = Rig(settings(admission={"max_attempts": 1}))
+    placed = {name: rig.send(name, message_id=name, text="hello").partition for name in (f"c-{i}" for i in range(8))}
+    partition = placed[f"c-{bad}"]
+    raw = Outgoing(rig.settings.changelog, state_key(f"c-{bad}"), b"{broken", partition=partition)
+    rig.broker.store(raw)
+    running = rig.start()
+    rig.run(2.0)
+    assert [error.code for error in running.journal.refusals] == [Code.STATE_CORRUPT]
+    assert running.journal.failures == []
+    others = {name for name, place in placed.items() if place != partition}
+    assert {name: outcomes for name, outcomes in rig.outcomes.items() if name in others} == {
+        name: ["replied"] for name in others
+    }
+
+
 def test_a_state_of_a_newer_format_ends_the_process() -> None:
     rig = Rig()
     sent = rig.send("c-1", message_id="m-1", text="hello")
