@@ -24,6 +24,10 @@ class Generation:
     first_token: float = 0.0
     sampled: list[int] = field(default_factory=list)
     text: str = ""
+    cached: int = 0
+    """Leading ids of the prompt that were not computed again."""
+    is_forgotten: bool = False
+    """Nothing of it may be kept when it ends."""
     _unread: list[int] = field(default_factory=list)
 
     @property
@@ -66,7 +70,7 @@ class Generation:
             text=self.text,
             ids=tuple(self.sampled),
             finish_reason=reason,
-            usage=Usage(prompt=len(self.prompt.ids), generated=len(self.sampled)),
+            usage=Usage(prompt=len(self.prompt.ids), cached=self.cached, generated=len(self.sampled)),
             queued_seconds=self.started - self.accepted,
             first_token_seconds=self.first_token - self.accepted,
             seconds=now - self.accepted,

@@ -101,6 +101,11 @@ class _LaneLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its hook 
         self.keys[lane, :, end - keys.shape[2] : end] = keys[0]
         self.values[lane, :, end - values.shape[2] : end] = values[0]
 
+    def read(self, lane: int, used: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys[lane : lane + 1, :, used].clone(), self.values[lane : lane + 1, :, used].clone()
+
     def move(self, source: int, target: int) -> None:
         used = slice(self._span.start, self._span.end)
         for slab in (self.keys, self.values):
@@ -126,6 +131,16 @@ class LaneCache(Cache):
     def tokens(self) -> int:
         """What the batch takes of the capacity, padding included."""
         return self._span.lanes * (self._span.end - self._span.start)
+
+    @property
+    def allocated(self) -> int:
+        """What the slab takes of the capacity, used or not."""
+        return self._lanes * self._slots
+
+    def lane(self, lane: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """A copy of a lane's keys and values of each layer, [1, heads, tokens, size of a head]."""
+        used = slice(self._span.end - self.lengths[lane], self._span.end)
+        return [layer.read(lane, used) for layer in self._lane_layers]
 
     def has_room(self, need: int, joining: int = 1) -> bool:
         """Whether `joining` more lanes fit, the longest of them with `need` tokens at its end."""
@@ -156,6 +171,9 @@ class LaneCache(Cache):
         self.lengths.pop()
         self._needs.pop()
         self._fit()
+        if not self.lengths:
+            # Nothing runs: conversations that may come back need the memory more.
+            self._lay_out(0, 0, 0)
 
     def clear(self) -> None:
         """All lanes end, and the slab is given back: after running out of memory half of it may be laid out anew."""

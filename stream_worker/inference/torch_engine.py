@@ -7,11 +7,12 @@ is what a faster engine is compared with.
 
 What always holds: a request's tokens do not depend on what else is in the
 batch (but for rounding), and keys and values stay within `kv_cache_bytes`,
-except for the one prompt that is being computed.
+except for the one prompt that is being computed. What the lanes leave of it
+keeps the beginnings of conversations that have ended their turn.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from stream_worker.clock import Clock
 from stream_worker.inference.engine import Capabilities, Forgetting, Takes
 from stream_worker.inference.generation import Generation, Limits, accept
 from stream_worker.inference.lanes import LaneCache, kept
+from stream_worker.inference.prefix_cache import Pairs, PrefixCache
 from stream_worker.inference.reading import Decode
 from stream_worker.orders import Ended, Failed, Fault, Forget, Generate, Generated, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason
@@ -44,8 +46,8 @@ class _Prefill:
     """The request whose prompt is being computed; `done` of its tokens are in `cache`."""
 
     generation: Generation
-    cache: DynamicCache = field(default_factory=DynamicCache)
-    done: int = 0
+    cache: DynamicCache
+    done: int
 
 
 class TorchStepper:
@@ -81,6 +83,7 @@ class TorchStepper:
             capacity_tokens=limits.kv_cache_bytes // token_bytes,
         )
         self._cache = LaneCache(probe, limits.max_batch, self._limits.capacity_tokens)
+        self._prefixes = PrefixCache()
         self._capabilities = Capabilities(
             takes=Takes.IDS,
             deterministic=model.dtype == torch.float32,
@@ -106,6 +109,11 @@ class TorchStepper:
         return self._cache.tokens + (self._prefill.done if self._prefill else 0)
 
     @property
+    def kept_tokens(self) -> int:
+        """Of conversations that wait for their next message, and of what they begin with."""
+        return self._prefixes.tokens
+
+    @property
     def kv_capacity_tokens(self) -> int:
         return self._limits.capacity_tokens
 
@@ -121,7 +129,11 @@ class TorchStepper:
             self._report.append(Ended(ref=ref))
 
     def forget(self, order: Forget) -> None:
-        """Nothing is kept of a request that has ended."""
+        """Nothing of the conversation is kept, nor of a request of its that still runs."""
+        self._prefixes.forget(order.conversation)
+        for generation in self._in_hand():
+            if generation.order.conversation == order.conversation:
+                generation.is_forgotten = True
 
     def seconds_until_ready(self) -> float:
         return 0.0 if self._report or self._waiting or self.running else float("inf")
@@ -143,7 +155,10 @@ class TorchStepper:
         if self._prefill is None and self._waiting and self._cache.has_room(self._waiting[0].need):
             generation = self._waiting.popleft()
             generation.started = self._clock.monotonic()
-            self._prefill = _Prefill(generation)
+            order = generation.order
+            cache, done = self._prefixes.take(order.cache_scope, order.conversation, generation.prompt.ids)
+            generation.cached = done
+            self._prefill = _Prefill(generation, cache, done)
 
     def _prefill_chunk(self) -> None:
         """A chunk of one prompt; after the last one its first token, and its lane."""
@@ -155,10 +170,15 @@ class TorchStepper:
         prefill.done += len(chunk)
         if prefill.done < len(generation.prompt.ids):
             return
-        if not self._sample(generation, logits[0], int(logits[0].argmax())):
+        self._prefill = None
+        prompt = generation.prompt
+        self._prefixes.keep_common(generation.order.cache_scope, prompt.ids[: prompt.common], kept(prefill.cache))
+        if self._sample(generation, logits[0], int(logits[0].argmax())):
+            self._keep(generation, kept(prefill.cache))
+        else:
             self._cache.join(prefill.cache, generation.need)
             self._lanes.append(generation)
-        self._prefill = None
+        self._prefixes.shrink(self._limits.capacity_tokens - self._cache.allocated)
 
     def _decode_step(self) -> None:
         """One token for every lane."""
@@ -177,8 +197,11 @@ class TorchStepper:
         likeliest = logits.argmax(-1).tolist()
         # From the last lane on, because the last one takes the place of one that leaves.
         for lane in reversed(range(len(self._lanes))):
-            if self._sample(self._lanes[lane], logits[lane], likeliest[lane]):
+            generation = self._lanes[lane]
+            if self._sample(generation, logits[lane], likeliest[lane]):
+                pairs = self._cache.lane(lane)
                 self._remove(lane)
+                self._keep(generation, pairs)
 
     def _forward(self, ids: list[int], cache: DynamicCache, start: int) -> torch.Tensor:
         """The logits after `ids`, [1, vocabulary]; their keys and values are added to `cache`."""
@@ -201,6 +224,20 @@ class TorchStepper:
         results = generation.take(token, self._end_ids, self._clock.monotonic())
         self._report += results
         return bool(results) and isinstance(results[-1], Generated)
+
+    def _keep(self, generation: Generation, pairs: Pairs) -> None:
+        """Keeps what was computed for the conversation's next turn: all but the last id, which was never run."""
+        if generation.is_forgotten:
+            return
+        order = generation.order
+        ids = (*generation.prompt.ids, *generation.sampled[:-1])
+        if len(ids) <= self._limits.capacity_tokens - self._cache.allocated:
+            self._prefixes.keep(order.cache_scope, order.conversation, ids, pairs)
+            self._prefixes.shrink(self._limits.capacity_tokens - self._cache.allocated)
+
+    def _in_hand(self) -> list[Generation]:
+        prefilling = [self._prefill.generation] if self._prefill else []
+        return [*prefilling, *self._lanes, *self._waiting]
 
     def _remove(self, lane: int) -> None:
         self._cache.leave(lane)
@@ -236,6 +273,7 @@ class TorchStepper:
         ]
         self._prefill, self._lanes = None, []
         self._cache.clear()
+        self._prefixes.clear()
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

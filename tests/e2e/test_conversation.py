@@ -109,6 +109,7 @@ def test_the_demos_dialogue(settings: Settings, worker: subprocess.Popen[bytes])
     assert (command["name"], command["arguments"]) == ("light.switch", {"room": "kitchen", "state": "on"})
     _deltas_add_up(talk, [beijing, shanghai])
     _prompt_ids_are_append_only(reader.changelog)
+    _only_what_is_new_was_computed(talk)
     reader.close()
 
     worker.send_signal(signal.SIGTERM)
@@ -129,6 +130,12 @@ def _deltas_add_up(talk: Talk, replies: list[Reply]) -> None:
         shown = [delta for delta in pieces if (delta.term, delta.attempt) == highest]
         assert "".join(delta.text for delta in sorted(shown, key=lambda delta: delta.seq)) == reply.text
         assert shown[-1].state is DeltaState.DONE
+
+
+def _only_what_is_new_was_computed(talk: Talk) -> None:
+    first, second = (next(each for each in talk.of(EventMetric) if each.event_id == f"m-{said}") for said in (1, 2))
+    # All of the first prompt and of its reply, but for the reply's last id, which was never run, and its end token.
+    assert second.tokens.cached >= first.tokens.prompt + first.tokens.generated - 2
 
 
 def _prompt_ids_are_append_only(changelog: list[tuple[bytes, bytes | None]]) -> None:

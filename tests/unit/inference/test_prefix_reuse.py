@@ -1,0 +1,135 @@
+"""A prompt that begins as something that is kept is computed from there on, with the same result."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_worker.inference.torch_engine import TorchStepper
+from stream_worker.orders import Ended, Forget, Generate, Generated
+from stream_worker.tokens import PromptIds, Sampling
+from tests.unit.inference.tiny import END, FAMILIES, VOCABULARY, generate, reference, stepper
+
+ids = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=12).map(tuple)
+COMMON = (3, 5, 7, 11, 13)
+
+
+def order(
+    conversation: str, prompt: tuple[int, ...], turn: int = 0, *, scope: str = "bot", common: int = 0, most: int = 6
+) -> Generate:
+    made = generate(f"{conversation}/{turn}", prompt, Sampling(max_new_tokens=most))
+    return replace(made, conversation=conversation, cache_scope=scope, prompt=PromptIds(ids=prompt, common=common))
+
+
+def finish(engine: TorchStepper) -> dict[str, Generated]:
+    done: dict[str, Generated] = {}
+    while engine.seconds_until_ready() == 0:
+        for result in engine.step():
+            if isinstance(result, Generated):
+                done[result.ref.turn_id] = result
+    return done
+
+
+def answer(engine: TorchStepper, asked: Generate) -> Generated:
+    engine.add(asked)
+    return finish(engine)[asked.ref.turn_id]
+
+
+def spoken(generated: Generated) -> tuple[int, ...]:
+    """The reply's ids as the next prompt holds them: without the token that ended it."""
+    return generated.ids[:-1] if generated.ids[-1] in END else generated.ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=10, deadline=None)
+@given(
+    messages=st.lists(st.lists(ids, min_size=2, max_size=3), min_size=2, max_size=4), room=st.sampled_from([120, 4000])
+)
+def test_conversations_over_several_turns_are_identical_to_generate(
+    family: str, messages: list[list[tuple[int, ...]]], room: int
+) -> None:
+    """`messages[turn][conversation]`; with little room beginnings are given back, and computed again."""
+    probe = stepper(family, kv_cache_bytes=1 << 20)
+    engine = stepper(family, max_batch=3, kv_cache_bytes=room * ((1 << 20) // probe.kv_capacity_tokens))
+    prompts: dict[int, tuple[int, ...]] = {}
+    for turn, said in enumerate(messages):
+        for number, text in enumerate(said):
+            prompts[number] = (*prompts.get(number, COMMON), *text)
+            engine.add(order(f"c-{number}", prompts[number], turn, common=len(COMMON)))
+        for turn_id, generated in finish(engine).items():
+            number = int(turn_id.split("/")[0].removeprefix("c-"))
+            assert generated.ids == reference(family, prompts[number], 6)
+            assert generated.usage.cached < len(prompts[number])
+            prompts[number] += spoken(generated)
+        assert engine.kept_tokens <= engine.kv_capacity_tokens
+
+
+def test_the_next_turn_computes_only_what_is_new() -> None:
+    engine = stepper()
+    first = answer(engine, order("c-1", COMMON))
+    assert first.usage.cached == 0
+    prompt = (*COMMON, *spoken(first), 9, 8)
+    second = answer(engine, order("c-1", prompt, 1))
+    # The last id that was sampled was never run, and is computed with what is new.
+    assert second.usage.cached == len(COMMON) + len(first.ids) - 1
+
+
+def test_a_prompt_that_differs_is_used_as_far_as_it_is_the_same() -> None:
+    engine = stepper()
+    answer(engine, order("c-1", (*COMMON, 20, 21, 22)))
+    changed = (*COMMON, 20, 99, 22)
+    again = answer(engine, order("c-1", changed, 1))
+    assert again.usage.cached == len(COMMON) + 1
+    assert again.ids == reference("llama", changed, 6)
+
+
+def test_what_all_conversations_of_a_bot_begin_with_is_computed_once() -> None:
+    engine = stepper()
+    answer(engine, order("c-1", (*COMMON, 20), common=len(COMMON)))
+    other = answer(engine, order("c-2", (*COMMON, 30), common=len(COMMON)))
+    assert other.usage.cached == len(COMMON)
+
+
+def test_nothing_is_shared_between_scopes() -> None:
+    """Not even for the same ids, nor for a conversation of the same name: a tenant could tell by the time it takes."""
+    engine = stepper()
+    answer(engine, order("c-1", (*COMMON, 20), scope="one", common=len(COMMON)))
+    assert answer(engine, order("c-1", (*COMMON, 20), 1, scope="two", common=len(COMMON))).usage.cached == 0
+
+
+def test_a_conversation_that_is_forgotten_leaves_nothing() -> None:
+    engine = stepper()
+    answer(engine, order("c-1", COMMON))
+    engine.forget(Forget(conversation="c-1", at_once=True))
+    assert engine.kept_tokens == 0
+    assert answer(engine, order("c-1", COMMON, 1)).usage.cached == 0
+
+
+def test_a_request_that_runs_when_its_conversation_is_forgotten_leaves_nothing() -> None:
+    engine = stepper()
+    engine.add(order("c-1", COMMON))
+    engine.step()
+    engine.forget(Forget(conversation="c-1", at_once=True))
+    finish(engine)
+    assert engine.kept_tokens == 0
+
+
+def test_a_cancelled_request_leaves_nothing() -> None:
+    engine = stepper()
+    asked = order("c-1", COMMON, most=50)
+    engine.add(asked)
+    engine.step()
+    engine.cancel(asked.ref)
+    assert [type(result) for result in engine.step()] == [Ended]
+    assert engine.kept_tokens == 0
+
+
+def test_the_conversation_that_was_silent_longest_gives_its_memory_back_first() -> None:
+    probe = stepper(kv_cache_bytes=1 << 20)
+    engine = stepper(max_batch=1, kv_cache_bytes=80 * ((1 << 20) // probe.kv_capacity_tokens), max_context_tokens=64)
+    for name in ("c-1", "c-2", "c-3", "c-4"):
+        answer(engine, order(name, tuple(range(2, 22)), most=4))
+    assert engine.kept_tokens <= engine.kv_capacity_tokens
+    assert answer(engine, order("c-4", tuple(range(2, 24)), 1, most=4)).usage.cached > 0
+    assert answer(engine, order("c-1", tuple(range(2, 24)), 1, most=4)).usage.cached == 0
