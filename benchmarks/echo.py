@@ -92,7 +92,6 @@ def worker_settings(servers: str, events: str, application: str) -> Settings:
                 "replication_factor": 1,
                 "min_insync_replicas": 1,
             },
-            "outputs": {"analysis": False},
         }
     )
 

@@ -43,6 +43,7 @@ class DeadLetterReason(StrEnum):
     NO_BOT = "no_bot"
     TOO_LARGE = "too_large"
     PROMPT_TOO_LONG = "prompt_too_long"
+    TEMPLATE_FAILED = "template_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     TURN_TIMEOUT = "turn_timeout"
     REFUSED_BY_BROKER = "refused_by_broker"

@@ -9,19 +9,17 @@ the group.
 import secrets
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType
 
 from stream_worker import __version__
 from stream_worker.assembly import Parts, assemble
-from stream_worker.bot.bot import Bot
-from stream_worker.bot.bots import Binding, Bots
-from stream_worker.bot.loader import load_bot
+from stream_worker.bot.bots import Bots
+from stream_worker.bot.loader import load_bots
 from stream_worker.cache import cache_folder
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
-from stream_worker.errors import Code, Fatal, Misconfigured
+from stream_worker.errors import Code, Fatal
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread
 from stream_worker.kafka.edge import KafkaEdge, identity
@@ -56,22 +54,6 @@ class DeviceWatchdog:
                 Code.DEVICE_STALLED,
                 f"the device thread showed no sign of life for {silent:.0f} s (engine.device_stall_ms)",
             )
-
-
-def load_bots(settings: Settings) -> Bots:
-    """The bots of the settings. Raises Misconfigured when there is none, or a file is wrong."""
-    if not settings.bots:
-        raise Misconfigured(
-            Code.CONFIG_INVALID_VALUE, "no bot is configured: add `bots: [{file: bot.yaml}]` to the configuration"
-        )
-    loaded: dict[Path, Bot] = {}
-    for binding in settings.bots:
-        if binding.file not in loaded:
-            loaded[binding.file] = load_bot(binding.file, settings.engine.sampling)
-    names = [bot.name for bot in loaded.values()]
-    if len(set(names)) != len(names):
-        raise Misconfigured(Code.BOT_INVALID, f"two bot files have the same name: {', '.join(sorted(names))}")
-    return Bots(tuple(Binding(each.tenant, each.channel, loaded[each.file]) for each in settings.bots))
 
 
 def run_worker(

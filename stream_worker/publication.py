@@ -82,7 +82,10 @@ class Publication:
             answered = Answered(text=turn.bot.error_reply, finish_reason=FinishReason.FALLBACK)
             records.append(self._reply(turn, None, answered, now_ms))
         records += [
-            self.metric(arrival, Outcome.DEAD_LETTERED, now_ms, reason=reason, turn=turn) for arrival in turn.arrivals
+            self.metric(
+                arrival, Outcome.DEAD_LETTERED, now_ms, reason=reason, turn=turn, replied=bool(turn.bot.error_reply)
+            )
+            for arrival in turn.arrivals
         ]
         return tuple(records)
 

@@ -257,7 +257,11 @@ class Turns:
 
     def _decide(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, moment: Moment) -> None:
         state = assignment.states.get(turn.conversation)
-        decided = Decided(turn, understanding, decide(turn.bot, state, understanding))
+        try:
+            decided = Decided(turn, understanding, decide(turn.bot, state, understanding))
+        except BadEvent as error:
+            self._give_up(assignment, turn, error.reason, error.detail, moment)
+            return
         answer = decided.decision.answer
         match answer:
             case TextAnswer(text=text):
@@ -276,7 +280,7 @@ class Turns:
         try:
             prompt = self._prompter.prepare(turn.bot.system, state, turn.text)
         except BadEvent as error:
-            self._give_up(assignment, turn, error.reason, str(error), moment)
+            self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
         seed = seed_of(turn.ref.turn_id)
         assignment.turns[turn.ref.turn_id] = Generating(decided, prompt, seed, self._time_limit(turn.ref, moment))

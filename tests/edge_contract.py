@@ -71,7 +71,7 @@ class Harness(Protocol):
 
 
 #: The least that a client accepts: for tests that wait until one gives up.
-QUICK_POLL_INTERVAL_MS = 5_000
+QUICK_POLL_INTERVAL_MS = 6_000
 
 
 class HarnessFor(Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from stream_worker.bot.loader import BotFile, EmitFile, IntentFile, TemplateFile
 from stream_worker.errors import Code
 from stream_worker.kafka.topics import topic_table
 from stream_worker.observability.metric_table import PREFIX, TABLE
@@ -33,7 +34,13 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_defaults=True)
+    if isinstance(value, tuple | frozenset):
+        return f"[{', '.join(map(str, value))}]"
     return "null" if value is None else str(value) if value != "" else '""'
 
 
@@ -44,6 +51,22 @@ def _bounds(field: FieldInfo) -> str:
     }
     words = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
     return ", ".join(words[name].format(bound) for name, bound in found.items())
+
+
+def bot_page() -> str:
+    lead = (
+        "What stands in `bot.yaml`. A whole one, with everything it names, is in `stream_worker/templates/demo/`; "
+        "`stream-worker config check` names the line of what is wrong.\n"
+    )
+    lines = ["# The bot file", _NOTE, lead]
+    for title, model in (
+        ("The file", BotFile),
+        ("An intent, and the fallback", IntentFile),
+        ("A reply by template", TemplateFile),
+        ("A command", EmitFile),
+    ):
+        lines += [f"## {title}", "", *_table(("key", "default", "bounds", "meaning"), _fields(model, ""))]
+    return "\n".join(lines)
 
 
 def metrics_page() -> str:
@@ -89,6 +112,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 PAGES = {
     "settings.md": settings_page,
+    "bot.md": bot_page,
     "metrics.md": metrics_page,
     "topics.md": topics_page,
     "errors.md": errors_page,

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from jinja2 import Template as CompiledTemplate
 
+from stream_worker.errors import BadEvent, Code
+from stream_worker.outcome import DeadLetterReason
 from stream_worker.tokens import Sampling
 
 
@@ -16,7 +18,14 @@ class Template:
     """None where the source has no places: most have none, and rendering is then free."""
 
     def render(self, values: dict[str, str]) -> str:
-        return self.source if self.compiled is None else self.compiled.render(values)
+        """Raises BadEvent where these values make it fail: a template is a small program, and may do anything."""
+        if self.compiled is None:
+            return self.source
+        try:
+            return self.compiled.render(values)
+        except Exception as error:
+            message = f"a template of the bot file cannot be rendered ({type(error).__name__}): {self.source!r}"
+            raise BadEvent(Code.BOT_TEMPLATE_FAILED, message, DeadLetterReason.TEMPLATE_FAILED) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
 from stream_worker.bot.bot import Bot, Emit, IntentRule, ModelReply, Template, TemplateReply
-from stream_worker.errors import Code, Misconfigured
+from stream_worker.bot.bots import Binding, Bots
+from stream_worker.errors import BadEvent, Code, Misconfigured
+from stream_worker.settings import Settings
 from stream_worker.settings.engine import SamplingSettings
 from stream_worker.tokens import Sampling
 
@@ -21,47 +23,101 @@ _SANDBOX = ImmutableSandboxedEnvironment(autoescape=False)  # chat text, not HTM
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class _EmitFile(_Section):
+class EmitFile(_Section):
     command: Annotated[str, Field(min_length=1)]
+    """The command's name on the actions topic."""
+
     arguments: dict[str, str] = {}
+    """Its arguments; each is a template."""
 
 
-class _TemplateFile(_Section):
+class TemplateFile(_Section):
     template: str
+    """The reply's text. `{{ slot }}` is a slot's value, nothing where it is not filled (Jinja2, in a sandbox)."""
 
 
-class _IntentFile(_Section):
-    reply: Literal["model"] | _TemplateFile = "model"
+class IntentFile(_Section):
+    reply: Literal["model"] | TemplateFile = "model"
+    """Who answers: the language model, or a template."""
+
     slots: tuple[str, ...] = ()
-    emit: tuple[_EmitFile, ...] = ()
+    """The slots this intent has; they are carried over while it stays the active one."""
+
+    emit: tuple[EmitFile, ...] = ()
+    """Commands to emit with the reply, exactly once."""
+
     handoff: bool = False
+    """Whether a human takes the conversation over after the reply."""
+
     keeps_intent: bool = True
+    """Whether the next message may build on this one ("What about Shanghai?")."""
 
 
-class _BotFile(_Section):
+class BotFile(_Section):
     bot: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+    """The bot's name; it stands in every record."""
+
     version: str | None = None
+    """The bot's version in every record; unset it is a hash of the file."""
+
     languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    """What its users write, in ISO 639-1, the likeliest first."""
+
     system: str = ""
+    """What the language model is told before every conversation."""
+
     understanding: str | None = None
-    intents: dict[str, _IntentFile] = {}
+    """The folder that `nlu train` wrote, relative to this file; unset, every message is the fallback's."""
+
+    intents: dict[str, IntentFile] = {}
+    """What each intent leads to. An intent that is trained but not listed is the fallback's."""
+
     fills_slots: frozenset[str] = frozenset()
-    fallback: _IntentFile = _IntentFile()
+    """Intents that only fill slots of the active one."""
+
+    fallback: IntentFile = IntentFile()
+    """What a message without a known intent leads to."""
+
     error_reply: str = "Sorry, I cannot answer that right now."
+    """The reply to a message that could not be answered; empty for none."""
+
     refusals: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """A reply of the model that holds one of these texts is replaced."""
+
     refusal_reply: str = "I cannot help with that."
+    """What it is replaced by."""
+
     sampling: SamplingSettings | None = None
+    """How the model samples; unset as `engine.sampling` says."""
+
     max_messages: Annotated[int, Field(ge=0, le=1_000)] = 64
+    """How many messages of history are kept."""
+
+
+def load_bots(settings: Settings) -> Bots:
+    """The bots of the settings. Raises Misconfigured when there is none, or a file is wrong."""
+    if not settings.bots:
+        raise Misconfigured(
+            Code.CONFIG_INVALID_VALUE, "no bot is configured: add `bots: [{file: bot.yaml}]` to the configuration"
+        )
+    loaded: dict[Path, Bot] = {}
+    for binding in settings.bots:
+        if binding.file not in loaded:
+            loaded[binding.file] = load_bot(binding.file, settings.engine.sampling)
+    names = [bot.name for bot in loaded.values()]
+    if len(set(names)) != len(names):
+        raise Misconfigured(Code.BOT_INVALID, f"two bot files have the same name: {', '.join(sorted(names))}")
+    return Bots(tuple(Binding(each.tenant, each.channel, loaded[each.file]) for each in settings.bots))
 
 
 def load_bot(path: Path, default_sampling: SamplingSettings) -> Bot:
     """The bot of a file. Raises `Misconfigured` with the position of what is wrong."""
     raw, document = _read(path)
     try:
-        file = _BotFile.model_validate(document)
+        file = BotFile.model_validate(document)
     except ValidationError as error:
         raise Misconfigured(Code.BOT_INVALID, "; ".join(_complaints(path, document, error))) from error
     sampling = file.sampling or default_sampling
@@ -116,13 +172,13 @@ def _position(document: Any, location: tuple[int | str, ...]) -> tuple[int, int]
     return line, column
 
 
-def _rule(path: Path, name: str, intent: _IntentFile) -> IntentRule:
+def _rule(path: Path, name: str, intent: IntentFile) -> IntentRule:
     reply = (
         TemplateReply(_template(path, name, intent.reply.template))
-        if isinstance(intent.reply, _TemplateFile)
+        if isinstance(intent.reply, TemplateFile)
         else ModelReply()
     )
-    return IntentRule(
+    rule = IntentRule(
         reply=reply,
         slots=intent.slots,
         emit=tuple(
@@ -132,6 +188,23 @@ def _rule(path: Path, name: str, intent: _IntentFile) -> IntentRule:
         handoff=intent.handoff,
         keeps_intent=intent.keeps_intent,
     )
+    _try(path, name, rule)
+    return rule
+
+
+def _try(path: Path, name: str, rule: IntentRule) -> None:
+    """Renders every template of the rule without any slot and with all of them: both happen in any conversation."""
+    templates = [template for emit in rule.emit for template in emit.arguments.values()]
+    templates += [rule.reply.template] if isinstance(rule.reply, TemplateReply) else []
+    for template in templates:
+        for values in ({}, dict.fromkeys(rule.slots, "value")):
+            try:
+                template.render(values)
+            except BadEvent as error:
+                when = "every slot filled" if values else "no slot filled"
+                raise Misconfigured(
+                    Code.BOT_INVALID, f"{path}: `{name}` with {when}: {error.detail}: {error.__cause__}"
+                ) from error
 
 
 def _template(path: Path, name: str, source: str) -> Template:

@@ -10,6 +10,8 @@ import typer
 app = typer.Typer(help="A real Apache Kafka on this machine, from pip alone.", no_args_is_help=True)
 
 _EXIT_INTERRUPTED = 130
+# The defaults are those of a cluster: three copies.
+_ONE_NODE = "STREAM_WORKER__TOPICS__REPLICATION_FACTOR=1 STREAM_WORKER__TOPICS__MIN_INSYNC_REPLICAS=1"
 
 
 @app.callback()
@@ -35,7 +37,8 @@ def start(
             typer.echo(
                 f"Kafka     {broker.bootstrap_servers}\n"
                 f"Log       {broker.log_file}\n"
-                f"Use it    --kafka {broker.bootstrap_servers} with any command\n"
+                f"Use it    --kafka {broker.bootstrap_servers}\n"
+                f"One node  {_ONE_NODE} stream-worker topics create --kafka {broker.bootstrap_servers}\n"
                 "Stop it   Ctrl-C"
             )
             broker.wait()

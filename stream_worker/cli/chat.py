@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import typer
 
-from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
+from stream_worker.cli.options import ConfigOption, KafkaOption, TenantOption, flags, require_tenant, settings_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +25,7 @@ def chat(
     kafka: KafkaOption = None,
     explain: Annotated[bool, typer.Option(help="Show scores, prompt and cache under each reply.")] = False,
     conversation: Annotated[str | None, typer.Option(help="The conversation's id; a new one if left out.")] = None,
+    tenant: TenantOption = "",
 ) -> None:
     """Chat with a running worker group.
 
@@ -33,16 +34,20 @@ def chat(
     from stream_worker.settings.loader import load_settings
 
     settings = load_settings(settings_file(config), flags(kafka))
-    converse(settings, conversation or new_id(), explain=explain, lines=None)
+    require_tenant(tenant, tenants=settings.admission.tenants)
+    converse(settings, conversation or new_id(), tenant=tenant, explain=explain, lines=None)
 
 
 def new_id() -> str:
     return f"chat-{uuid4().hex[:8]}"
 
 
-def converse(settings: "Settings", conversation_id: str, *, explain: bool, lines: list[str] | None) -> None:
+def converse(
+    settings: "Settings", conversation_id: str, *, tenant: str = "", explain: bool, lines: list[str] | None
+) -> None:
     """A conversation from given lines, or from the keyboard until it ends."""
     from rich.console import Console
+    from rich.markup import escape
 
     from stream_worker.cli.exchange import Conversation
     from stream_worker.kafka.gateway import Gateway
@@ -52,11 +57,16 @@ def converse(settings: "Settings", conversation_id: str, *, explain: bool, lines
     try:
         gateway.follow()
         talk = Conversation(
-            gateway, console, conversation_id, explain=explain, expects_analysis=settings.outputs.analysis
+            gateway,
+            console,
+            conversation_id,
+            tenant=tenant,
+            explain=explain,
+            expects_analysis=settings.outputs.analysis,
         )
         if lines is not None:
             for line in lines:
-                console.print(f"[bold green]you[/] {line}", highlight=False)
+                console.print(f"[bold green]you[/] {escape(line)}", highlight=False)
                 talk.say(line, _REPLY_S)
             return
         console.print(f"[dim]{_HELP}[/]")
@@ -68,7 +78,8 @@ def converse(settings: "Settings", conversation_id: str, *, explain: bool, lines
 def _read_keyboard(console: "Console", talk: "Conversation") -> None:
     while True:
         try:
-            text = console.input("[bold green]you[/] ").strip()
+            # A terminal may send bytes that are no UTF-8; an event must not.
+            text = console.input("[bold green]you[/] ").strip().encode("utf-8", "replace").decode()
         except EOFError:
             console.print()
             return
@@ -86,20 +97,36 @@ def _command(console: "Console", talk: "Conversation", text: str) -> None:
     name, _, argument = text.partition(" ")
     match name:
         case "/handoff" | "/handback":
-            talk.signal(name[1:], _REPLY_S)
-            console.print("[dim](a human has it)[/]" if name == "/handoff" else "[dim](the bot has it again)[/]")
+            done = "a human has it" if name == "/handoff" else "the bot has it again"
+            _signal(console, talk, name[1:], done)
         case "/reset":
-            talk.signal("erasure", _REPLY_S)
-            console.print("[dim](everything kept of this conversation is gone)[/]")
+            _signal(console, talk, "erasure", "everything kept of this conversation is gone")
         case "/why":
             last = next((each.analysis for _, each in reversed(talk.exchanges) if each.analysis), None)
             for line in evidence(last) if last else ["nothing was answered yet"]:
                 console.print(f"[dim]    {line}[/]", soft_wrap=True)
         case "/save" if argument:
-            save(talk, Path(argument))
-            console.print(f"[dim](saved as a golden conversation in {argument})[/]", highlight=False)
+            _save(console, talk, Path(argument))
         case _:
             console.print(f"[dim]{_HELP}[/]")
+
+
+def _signal(console: "Console", talk: "Conversation", kind: str, done: str) -> None:
+    from stream_worker.outcome import Outcome
+
+    outcome = talk.signal(kind, _REPLY_S).outcome
+    console.print(f"[dim]({done if outcome is Outcome.SILENT else outcome.value})[/]")
+
+
+def _save(console: "Console", talk: "Conversation", file: Path) -> None:
+    from rich.markup import escape
+
+    try:
+        save(talk, file)
+    except OSError as error:
+        console.print(f"[dim](not saved in {escape(str(file))}: {error.strerror})[/]", highlight=False)
+    else:
+        console.print(f"[dim](saved as a golden conversation in {escape(str(file))})[/]", highlight=False)
 
 
 def save(talk: "Conversation", file: Path) -> None:

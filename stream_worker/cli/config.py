@@ -1,6 +1,5 @@
 """`config`: check and show the settings, and their JSON Schema."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,12 +23,12 @@ def check(
     ] = False,
 ) -> None:
     """Check settings, client settings and bot files; connects to nothing unless told to."""
+    from stream_worker.bot.loader import load_bots
     from stream_worker.settings.loader import load_settings, settings_hash
 
     settings = load_settings(settings_file(config), flags(kafka))
     _check_clients(settings)
-    bots = _check_bots(settings)
-    names = ", ".join(bots) or "none"
+    names = ", ".join(bot.name for bot in load_bots(settings).all)
     typer.echo(f"The settings are valid (hash {settings_hash(settings)}); bots: {names}.")
     if online:
         _check_models(settings)
@@ -64,19 +63,21 @@ def schema() -> None:
 
 
 def _check_clients(settings: Settings) -> None:
-    """Raises Misconfigured when a client setting that delivery relies on was overridden."""
-    from stream_worker.kafka.client_settings import consumer_settings, transaction_settings
+    """Raises Misconfigured for a setting that delivery relies on, or that librdkafka does not take."""
+    from stream_worker.kafka.client_settings import admin_settings, consumer_settings, transaction_settings
+    from stream_worker.kafka.clients import make_admin, make_consumer, make_producer
 
-    consumer_settings(settings, None)
-    transaction_settings(settings, "check", 1)
+    make_admin(admin_settings(settings))
+    make_consumer(consumer_settings(settings, None)).close()
+    make_producer(transaction_settings(settings, "check", 1_000_000))
 
 
 def _check_models(settings: Settings) -> None:
     """Raises Missing or Misconfigured when a model is not there, or is none that `run` could use."""
+    from stream_worker.bot.loader import load_bots
     from stream_worker.cache import cache_folder
     from stream_worker.clock import SystemClock
     from stream_worker.loading import load
-    from stream_worker.process import load_bots
 
     def report(text: str) -> None:
         typer.echo(text, err=True)
@@ -100,11 +101,3 @@ def _check_topics(settings: Settings) -> None:
     if findings:
         raise typer.Exit(_FINDINGS)
     typer.echo(f"The broker answers at {settings.kafka.bootstrap_servers}; all topics are as they should be.")
-
-
-def _check_bots(settings: Settings) -> list[str]:
-    """The names of the bots. Raises Misconfigured with file and position of what is wrong."""
-    from stream_worker.bot.loader import load_bot
-
-    files: dict[Path, None] = dict.fromkeys(binding.file for binding in settings.bots)
-    return [load_bot(file, settings.engine.sampling).name for file in files]

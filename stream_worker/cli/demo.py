@@ -27,6 +27,7 @@ _READY_S = 300.0
 _STOP_S = 4.0
 _PARTITIONS = 4
 _LOG = "worker.log"
+_CONFIG = "stream-worker.yaml"
 
 
 def demo(
@@ -53,7 +54,7 @@ def demo(
     servers = kafka or os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     # SIGTERM ends the demo as Ctrl-C does: the children are stopped on the way out.
     _raise_on_sigterm()
-    with _broker(console, servers) as bootstrap, _worker(console, _settings(bootstrap)) as settings:
+    with _broker(console, servers) as bootstrap, _worker(console, demo_settings(bootstrap)) as settings:
         if lines is None:
             _introduce(console, settings, embedded=servers is None)
         converse(settings, new_id(), explain=explain, lines=lines)
@@ -64,16 +65,26 @@ def _lines(once: str | None, file: Path | None) -> list[str] | None:
     if once is not None:
         return [once]
     if file is not None:
-        text = file.read_text(encoding="utf-8")
+        text = _read(file)
     elif not sys.stdin.isatty():
-        text = sys.stdin.read()
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
     else:
         return None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _settings(bootstrap: str) -> "Settings":
-    """The demo's settings; its folder is in the cache and may be deleted while no demo runs."""
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{file} is not UTF-8", param_hint="--input") from error
+
+
+def demo_settings(bootstrap: str) -> "Settings":
+    """The demo's settings; its folder is in the cache and may be deleted while no demo runs.
+
+    Its topics have names of their own: on a Kafka that others use, too, it must not answer their messages.
+    """
     from stream_worker.cache import cache_folder
     from stream_worker.settings import Settings
 
@@ -85,7 +96,13 @@ def _settings(bootstrap: str) -> "Settings":
             "bots": [{"file": folder / "bot.yaml"}],
             "drain_timeout_s": 2.0,
             "kafka": {"bootstrap_servers": bootstrap, "start_at": "earliest"},
-            "topics": {"partitions": _PARTITIONS, "replication_factor": 1, "min_insync_replicas": 1},
+            "topics": {
+                "events": "demo.chat.events",
+                "partitions": _PARTITIONS,
+                "replication_factor": 1,
+                "min_insync_replicas": 1,
+            },
+            "outputs": {"prefix": "demo."},
             "conversation": {"state_dir": folder / "state"},
             "observability": {"host": "127.0.0.1", "port": _free_port()},
         }
@@ -158,18 +175,28 @@ def _prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
 
 
 def _start_worker(settings: "Settings", folder: Path) -> "subprocess.Popen[bytes]":
+    import os
     import subprocess
 
     from ruamel.yaml import YAML
 
-    config = folder / "stream-worker.yaml"
+    from stream_worker.settings.environment import PREFIX
+
+    config = folder / _CONFIG
     with config.open("w", encoding="utf-8") as out:
         YAML(typ="safe").dump(settings.model_dump(mode="json", exclude_none=True), out)
     command = [sys.executable, "-m", "stream_worker", "run", "--config", str(config)]
+    # The settings are in the file, all of them: variables of another worker are not meant for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     with (folder / _LOG).open("wb") as log:
         # Its own session: Ctrl-C reaches the parent alone, which then stops it in order.
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -232,12 +259,13 @@ def _status(console: "Console") -> Iterator[Callable[[str], None]]:
 def _introduce(console: "Console", settings: "Settings", *, embedded: bool) -> None:
     topics, servers = settings.topics, settings.kafka.bootstrap_servers
     folder = settings.conversation.state_dir.parent
+    names = (topics.replies, topics.deltas, topics.analysis, topics.actions, topics.metrics, topics.dead_letters)
+    outputs = [settings.output_topic(name) for name in names]
     broker = "an embedded Apache Kafka" if embedded else "Kafka"
     lines = [
         f"[bold]stream-worker demo[/] on {broker} at {servers}",
-        f"  send:     stream-worker send 'Hello' --kafka {servers}",
-        f"  topics:   {topics.events} → {topics.replies}, {topics.deltas}, {topics.analysis}, {topics.actions}, "
-        f"{topics.metrics}, {topics.dead_letters}",
+        f"  send:     stream-worker send 'Hello' --config {folder / _CONFIG}",
+        f"  topics:   {topics.events} → {', '.join(outputs)}",
         f"  metrics:  http://127.0.0.1:{settings.observability.port}/metrics",
         f"  logs:     {folder / _LOG}",
         "  stop:     Ctrl-C",

@@ -1,58 +1,61 @@
 """One message and what comes of it, as a person sees it: deltas as they are generated, then the evidence.
 
 The records of one settled event come from four topics in any order; an
-exchange is over when the event's metric is there, and for a reply its reply
-and analysis, too.
+exchange is over when the event's metric is there, and where that names a
+reply its reply and analysis, too.
 """
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import uuid4
 
 from rich.console import Console
 from rich.markup import escape
 
 from stream_worker.contracts.analysis import Analysis
+from stream_worker.contracts.decode import identity
 from stream_worker.contracts.delta import Delta, DeltaState
 from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
 from stream_worker.errors import Code, Missing
-from stream_worker.kafka.gateway import Gateway, Published
+from stream_worker.kafka.gateway import Gateway, Place, Published
 from stream_worker.outcome import Outcome
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What was published for one event."""
+    """What was published for one event: its metric by where the event was written, all else by the turn it began."""
 
-    event_id: str
+    place: Place
+    turn_id: str
+    expects_analysis: bool = True
     metric: EventMetric | None = None
     reply: Reply | None = None
     analysis: Analysis | None = None
-    expects_analysis: bool = True
     attempt: tuple[int, int] = (0, 0)
     shown: str = ""
-    waiting: list[Published] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
         if self.metric is None:
             return False
-        if self.metric.outcome not in (Outcome.REPLIED, Outcome.MERGED):
+        if self.metric.reply_id is None:
             return True
-        return self.reply is not None and (self.analysis is not None or not self.expects_analysis)
+        answered = self.metric.outcome is not Outcome.DEAD_LETTERED and self.expects_analysis
+        return self.reply is not None and (self.analysis is not None or not answered)
 
-    def take(self, published: Published, conversation_id: str) -> str:
+    def take(self, published: Published) -> str:
         """Notes a record; returns the text that is to be shown now."""
-        if published.conversation_id != conversation_id:
-            return ""
         match published:
-            case EventMetric() if published.event_id == self.event_id:
-                self.metric = published
-            case Reply() if self.event_id in published.in_reply_to:
+            case EventMetric():
+                if (published.partition, published.offset) == (self.place.partition, self.place.offset):
+                    self.metric = published
+            case Reply() if published.turn_id == self.turn_id:
                 self.reply = published
-            case Analysis():
+            case Analysis() if published.turn_id == self.turn_id:
                 self.analysis = published
-            case Delta():
+            case Delta() if published.turn_id == self.turn_id:
                 return self._preview(published)
         return ""
 
@@ -74,14 +77,21 @@ class Conversation:
     """A chat with one worker group, on a terminal or a pipe."""
 
     def __init__(
-        self, gateway: Gateway, console: Console, conversation_id: str, *, explain: bool, expects_analysis: bool
+        self,
+        gateway: Gateway,
+        console: Console,
+        conversation_id: str,
+        *,
+        tenant: str,
+        explain: bool,
+        expects_analysis: bool,
     ) -> None:
         self._gateway = gateway
         self._console = console
         self._id = conversation_id
+        self._tenant = tenant
         self._explain = explain
         self._expects_analysis = expects_analysis
-        self._count = 0
         self.exchanges: list[tuple[str, Exchange]] = []
 
     @property
@@ -90,39 +100,38 @@ class Conversation:
 
     def say(self, text: str, timeout_s: float) -> Exchange:
         """Sends a message, shows what comes, and returns it. Raises Missing when nothing comes."""
-        event_id = self._next_id()
-        exchange = Exchange(event_id, expects_analysis=self._expects_analysis)
-        self._gateway.send(
-            self._id,
-            {"conversation_id": self._id, "message_id": event_id, "sender": {"id": "you"}, "text": text},
-        )
+        exchange = self._send({"sender": {"id": "you"}, "text": text})
         self._console.print("[bold cyan]bot[/] ", end="")
         self._await(exchange, timeout_s)
         self._show_end(exchange)
         self.exchanges.append((text, exchange))
         return exchange
 
-    def signal(self, kind: str, timeout_s: float) -> None:
-        """Sends an event that nobody answers, and waits until it is settled."""
-        event_id = self._next_id()
-        exchange = Exchange(event_id)
-        self._gateway.send(self._id, {"conversation_id": self._id, "message_id": event_id, "type": kind})
+    def signal(self, kind: str, timeout_s: float) -> EventMetric:
+        """Sends an event that nobody answers, and says how it ended. Raises Missing when nothing comes."""
+        exchange = self._send({"type": kind})
         self._await(exchange, timeout_s)
+        assert exchange.metric is not None
+        return exchange.metric
 
-    def _next_id(self) -> str:
-        self._count += 1
-        return f"{self._id}-{self._count}"
+    def _send(self, fields: Mapping[str, object]) -> Exchange:
+        event_id = uuid4().hex
+        event = {"conversation_id": self._id, "tenant": self._tenant, "message_id": event_id, **fields}
+        key = f"{self._tenant}/{self._id}" if self._tenant else self._id
+        place = self._gateway.send(key, event)
+        return Exchange(place, identity(key, "", event_id), self._expects_analysis)
 
     def _await(self, exchange: Exchange, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not exchange.is_over:
             if time.monotonic() > deadline:
                 raise Missing(
-                    Code.BROKER_UNREACHABLE,
-                    f"nothing came back within {timeout_s:.0f} s: is a worker running? See `stream-worker status`",
+                    Code.NO_ANSWER,
+                    f"nothing came of {exchange.place} within {timeout_s:.0f} s: is a worker running? See "
+                    "`stream-worker status`",
                 )
             published = self._gateway.receive(0.1)
-            if published is not None and (text := exchange.take(published, self._id)):
+            if published is not None and (text := exchange.take(published)):
                 self._console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
     def _show_end(self, exchange: Exchange) -> None:

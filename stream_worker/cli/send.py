@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
+from stream_worker.cli.options import ConfigOption, KafkaOption, TenantOption, flags, require_tenant, settings_file
 
 EPILOG = 'Example: stream-worker send "What\'s the weather in Beijing?" --conversation c-42'
 
@@ -15,6 +15,7 @@ def send(
     kafka: KafkaOption = None,
     conversation: Annotated[str, typer.Option(help="The conversation's id, the record's key.")] = "demo",
     sender: Annotated[str, typer.Option(help="The sender's id.")] = "you",
+    tenant: TenantOption = "",
 ) -> None:
     """Send one message as an event.
 
@@ -26,12 +27,15 @@ def send(
     from stream_worker.settings.loader import load_settings
 
     settings = load_settings(settings_file(config), flags(kafka))
+    _require_unicode(text)
+    require_tenant(tenant, tenants=settings.admission.tenants)
     gateway = Gateway(settings)
     try:
         place = gateway.send(
-            conversation,
+            f"{tenant}/{conversation}" if tenant else conversation,
             {
                 "conversation_id": conversation,
+                "tenant": tenant,
                 "message_id": uuid4().hex,
                 "sender": {"id": sender},
                 "text": text,
@@ -39,4 +43,11 @@ def send(
         )
     finally:
         gateway.close()
-    typer.echo(f"{place.topic} partition {place.partition} offset {place.offset}")
+    typer.echo(str(place))
+
+
+def _require_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter("the text is not UTF-8", param_hint="TEXT") from error

@@ -76,9 +76,11 @@ class _Comparison:
                 yield f"{at}: its limits are tighter"
         elif before is not None and after is None:
             yield f"{at}: may now have any value"
+        elif "const" in old and old["const"] != new.get("const"):
+            yield f"{at}: has another constant"
 
     def _variants(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
-        """Definitions are compared by their names: an event type, a part, an optional value."""
+        """Definitions are compared by their names (an event type, a part), what may be null by its type."""
         before = {each["$ref"]: each for each in _variants(old) if "$ref" in each}
         after = {each["$ref"]: each for each in _variants(new) if "$ref" in each}
         for reference, variant in before.items():
@@ -87,6 +89,12 @@ class _Comparison:
                 yield f"{at}<{name}>: is gone"
             else:
                 yield from self.node(variant, after[reference], f"{at}<{name}>")
+        inline, now = _by_type(old), _by_type(new)
+        for kind in inline.keys() & now.keys():
+            yield from self.node(inline[kind], now[kind], at)
+        forms = [each for each in old.get("oneOf", ()) if "$ref" not in each]
+        if self._is_accepted and any(form not in new.get("oneOf", forms) for form in forms):
+            yield f"{at}: no longer takes every form it took"
 
 
 def _resolved(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
@@ -96,6 +104,11 @@ def _resolved(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
 
 def _variants(schema: Schema) -> list[Schema]:
     return [*schema.get("anyOf", ()), *(each for each in schema.get("oneOf", ()) if "$ref" in each)]
+
+
+def _by_type(schema: Schema) -> dict[str, Schema]:
+    """The variants that are written in place, but for null, which has nothing to compare."""
+    return {each["type"]: each for each in schema.get("anyOf", ()) if each.get("type", "null") != "null"}
 
 
 def _values(schema: Schema) -> frozenset[str] | None:

@@ -1,9 +1,10 @@
 """Reads changelog partitions from their beginning to a known end, committed records only."""
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from stream_worker.errors import ClientsBroken, Code
 from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import beyond_repair
 from stream_worker.kafka.protocols import ChangelogRecord
 
@@ -12,7 +13,7 @@ class KafkaChangelog:
     """One consumer for all partitions that are being restored; it joins no group."""
 
     def __init__(self, settings: ClientSettings, topic: str) -> None:
-        self._consumer = Consumer(settings)
+        self._consumer = make_consumer(settings)
         self._topic = topic
         self._ends: dict[int, int] = {}
         self._seen_end: dict[int, int] = {}

@@ -1,14 +1,13 @@
 """The producer of previews: at once, outside any transaction; a full queue drops."""
 
-from confluent_kafka import Producer
-
 from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.kafka.clients import make_producer
 from stream_worker.record import Outgoing
 
 
 class KafkaDeltas:
     def __init__(self, settings: ClientSettings) -> None:
-        self._producer = Producer(settings)
+        self._producer = make_producer(settings)
 
     def send(self, record: Outgoing) -> bool:
         try:

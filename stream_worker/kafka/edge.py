@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka.admin import AdminClient
-
 from stream_worker.kafka.changelog import KafkaChangelog
 from stream_worker.kafka.client_settings import (
     admin_settings,
@@ -13,6 +11,7 @@ from stream_worker.kafka.client_settings import (
     restore_settings,
     transaction_settings,
 )
+from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.deltas import KafkaDeltas
 from stream_worker.kafka.offsets import KafkaOffsets
 from stream_worker.kafka.protocols import Clients
@@ -49,7 +48,7 @@ class KafkaEdge:
         self._settings = settings
         self._who = who
         self._beat = beat
-        self._admin = AdminClient(admin_settings(settings))
+        self._admin = make_admin(admin_settings(settings))
         self._limits = max_record_bytes(self._admin, settings)
         self._subscription: KafkaSubscription | None = None
         self._changelog: KafkaChangelog | None = None

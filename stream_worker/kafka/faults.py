@@ -2,7 +2,7 @@
 
 from confluent_kafka import KafkaError
 
-from stream_worker.errors import ClientsBroken, Code, Fatal, StreamWorkerError
+from stream_worker.errors import ClientsBroken, Code, Fatal, Missing, StreamWorkerError
 
 _FENCED = frozenset(
     {
@@ -73,4 +73,18 @@ def _fenced(error: KafkaError) -> Fatal:
         Code.FENCED,
         f"fenced ({error.name()}): another process uses the same instance and device, or this one was stopped "
         "for longer than its timeouts; give each process its own --instance",
+    )
+
+
+def translated(error: KafkaError, topic: str = "") -> StreamWorkerError:
+    """The error of ours for a call of an administrator or a reader that failed; `topic` is what was asked for."""
+    if error.code() in _MISSING:
+        what = f"the topic {topic} is missing" if topic else error.str()
+        return Missing(Code.TOPIC_MISSING, f"{what}: run `stream-worker topics create`")
+    if (fault := beyond_repair(error)) is not None:
+        return fault
+    return Missing(
+        Code.BROKER_UNREACHABLE,
+        f"no usable answer from the brokers ({error.name()}: {error.str()}): "
+        "check kafka.bootstrap_servers, and that a broker runs there",
     )

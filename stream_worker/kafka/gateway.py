@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from pydantic import TypeAdapter
 
 from stream_worker.contracts.analysis import Analysis
@@ -19,6 +19,8 @@ from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
 from stream_worker.errors import Code, Fatal, Missing
 from stream_worker.kafka.client_settings import admin_settings
+from stream_worker.kafka.clients import make_consumer, make_producer
+from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.settings import Settings
 
 Published = Reply | Delta | Analysis | EventMetric
@@ -34,16 +36,19 @@ class Place:
     partition: int
     offset: int
 
+    def __str__(self) -> str:
+        return f"{self.topic} partition {self.partition} offset {self.offset}"
+
 
 class Gateway:
-    """Raises Missing when no broker answers, or a topic is not there."""
+    """Raises Missing when no broker answers, or a topic is not there; Fatal without the rights."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._events = settings.topics.events
         client = admin_settings(settings)
-        self._producer = Producer({**client, "enable.idempotence": True, "partitioner": "murmur2_random"})
-        self._consumer = Consumer(
+        self._producer = make_producer({**client, "enable.idempotence": True, "partitioner": "murmur2_random"})
+        self._consumer = make_consumer(
             {
                 **client,
                 "group.id": f"{settings.application_id}-gateway",
@@ -75,7 +80,13 @@ class Gateway:
     def receive(self, wait_s: float) -> Published | None:
         """The next published record of any conversation; None when none came within `wait_s`."""
         message = self._consumer.poll(wait_s)
-        if message is None or message.error() is not None or message.value() is None:
+        if message is None:
+            return None
+        if (error := message.error()) is not None:
+            if (fault := beyond_repair(error)) is not None:
+                raise fault
+            return None
+        if message.value() is None:
             return None
         published: Published = self._adapters[message.topic() or ""].validate_python(
             orjson.loads(message.value() or b"")
@@ -95,6 +106,8 @@ class Gateway:
 
         self._producer.produce(self._events, orjson.dumps(event), conversation, on_delivery=delivered)
         self._producer.flush(_CALL_S)
+        if failed and (fault := beyond_repair(failed[0])) is not None:
+            raise fault
         if failed:
             raise Fatal(Code.RECORD_REFUSED, f"the event was not written to {self._events}: {failed[0].str()}")
         if not written:
@@ -108,9 +121,9 @@ class Gateway:
         try:
             found = self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
         except KafkaException as error:
-            raise self._unreachable() from error
+            raise translated(error.args[0]) from error
         if found.error is not None:
-            raise Missing(Code.TOPIC_MISSING, f"the topic {topic} is missing: run `stream-worker topics create`")
+            raise translated(found.error, topic)
         return [TopicPartition(topic, partition) for partition in found.partitions]
 
     def _end(self, place: TopicPartition) -> int:
@@ -121,7 +134,7 @@ class Gateway:
             except KafkaException as error:
                 # A topic that was just made has no leader yet, in the eyes of some brokers.
                 if time.monotonic() > deadline:
-                    raise self._unreachable() from error
+                    raise translated(error.args[0]) from error
                 self._refresh(place.topic)
             else:
                 return marks[1] if marks is not None else OFFSET_END
@@ -130,7 +143,7 @@ class Gateway:
         try:
             self._consumer.list_topics(topic, timeout=_CALL_S)
         except KafkaException as error:
-            raise self._unreachable() from error
+            raise translated(error.args[0]) from error
 
     def _unreachable(self) -> Missing:
         return Missing(

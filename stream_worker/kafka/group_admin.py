@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream_worker.errors import Code, Missing
+from stream_worker.kafka.faults import translated
 from stream_worker.settings import Settings
 
 _CALL_S = 5.0
@@ -39,10 +39,10 @@ class GroupStatus:
 
 
 def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
-    """Raises Missing when no broker answers within seconds, or the input topic is not there."""
+    """Raises Missing when no broker answers or the input topic is not there, Fatal without the rights to look."""
     group, topic = settings.application_id, settings.topics.events
     try:
-        numbers = _partitions(admin, settings, topic)
+        numbers = _partitions(admin, topic)
         (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
         description = described.result()
         committed = _committed(admin, group, topic, numbers)
@@ -50,7 +50,7 @@ def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
         ends = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_CALL_S)
         end_of = {place.partition: future.result().offset for place, future in ends.items()}
     except KafkaException as error:
-        raise _unreachable(settings) from error
+        raise translated(error.args[0]) from error
     owners = _owners(description.members, topic)
     return GroupStatus(
         group,
@@ -60,13 +60,13 @@ def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
     )
 
 
-def _partitions(admin: AdminClient, settings: Settings, topic: str) -> list[int]:
+def _partitions(admin: AdminClient, topic: str) -> list[int]:
     try:
         found = admin.list_topics(topic, timeout=_CALL_S).topics[topic]
     except KafkaException as error:
-        raise _unreachable(settings) from error
+        raise translated(error.args[0]) from error
     if found.error is not None:
-        raise Missing(Code.TOPIC_MISSING, f"the topic {topic} is missing: run `stream-worker topics create`")
+        raise translated(found.error, topic)
     return sorted(found.partitions)
 
 
@@ -85,11 +85,3 @@ def _owners(members: list[Any], topic: str) -> Mapping[int, str]:
         for place in member.assignment.topic_partitions
         if place.topic == topic
     }
-
-
-def _unreachable(settings: Settings) -> Missing:
-    return Missing(
-        Code.BROKER_UNREACHABLE,
-        f"no broker answers at {settings.kafka.bootstrap_servers}: start one with `stream-worker broker start`, or set "
-        "kafka.bootstrap_servers",
-    )

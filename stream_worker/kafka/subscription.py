@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from stream_worker.errors import ClientsBroken, Code, StreamWorkerError
 from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import ends_consumer
 from stream_worker.kafka.protocols import Membership, RebalanceListener
 from stream_worker.record import Record
@@ -19,7 +20,7 @@ from stream_worker.record import Record
 
 class KafkaSubscription:
     def __init__(self, settings: ClientSettings, topic: str) -> None:
-        self._consumer = Consumer(settings)
+        self._consumer = make_consumer(settings)
         self._topic = topic
         self._assigned: set[int] = set()
         self._read_from: dict[int, int] = {}

@@ -10,9 +10,10 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from stream_worker.errors import Code, Missing, StreamWorkerError
+from stream_worker.errors import Code, Missing
 from stream_worker.kafka.client_settings import admin_settings
-from stream_worker.kafka.faults import beyond_repair
+from stream_worker.kafka.clients import make_admin
+from stream_worker.kafka.faults import translated
 from stream_worker.kafka.topic_check import Finding, TopicFacts, find
 from stream_worker.kafka.topics import TopicSpec, topic_table, written_topics
 from stream_worker.settings import Settings
@@ -41,7 +42,7 @@ class CreationReport:
 
 def connect(settings: Settings) -> AdminClient:
     """An administrator's client; it connects when it is first used."""
-    return AdminClient(admin_settings(settings))
+    return make_admin(admin_settings(settings))
 
 
 def create(admin: AdminClient, specs: Sequence[TopicSpec], *, dry_run: bool = False) -> list[CreationReport]:
@@ -105,7 +106,7 @@ def _report(spec: TopicSpec, future: "Future[None]", made: Creation) -> Creation
         if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return CreationReport(spec.name, Creation.EXISTS, "left as it is")
         if _unanswered(error):
-            raise _as_ours(error) from exception
+            raise translated(error) from exception
         detail = f"{error.str()} ({error.name()})"
         if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
             detail += "; lower topics.replication_factor and topics.min_insync_replicas"
@@ -133,7 +134,7 @@ def _led_topics(admin: AdminClient) -> set[str]:
     try:
         topics = admin.list_topics(timeout=_CALL_TIMEOUT_S).topics
     except KafkaException as exception:
-        raise _as_ours(exception.args[0]) from exception
+        raise translated(exception.args[0]) from exception
     return {
         name for name, topic in topics.items() if all(partition.leader >= 0 for partition in topic.partitions.values())
     }
@@ -155,21 +156,9 @@ def _result(future: "Future[T]") -> T:
         return future.result()
     except KafkaException as exception:
         error: KafkaError = exception.args[0]
-        raise _as_ours(error) from exception
+        raise translated(error) from exception
 
 
 def _unanswered(error: KafkaError) -> bool:
     """Whether the client gave up, rather than a broker said no: librdkafka's own codes are negative."""
     return error.code() < 0
-
-
-def _as_ours(error: KafkaError) -> StreamWorkerError:
-    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-        return Missing(Code.TOPIC_MISSING, error.str())
-    if (fault := beyond_repair(error)) is not None:
-        return fault
-    return Missing(
-        Code.BROKER_UNREACHABLE,
-        f"no usable answer from the brokers ({error.name()}: {error.str()}): "
-        "check kafka.bootstrap_servers, and that a broker runs there",
-    )

@@ -9,10 +9,11 @@ is unknown is called again, never aborted.
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.errors import ClientsBroken, Code, Missing, StreamWorkerError
 from stream_worker.kafka.client_settings import ClientSettings
+from stream_worker.kafka.clients import make_producer
 from stream_worker.kafka.faults import beyond_repair, group_moved_on, refuses_a_record
 from stream_worker.kafka.protocols import Aborted, Batch, CommitResult, Committed, Refused
 from stream_worker.record import Outgoing
@@ -36,7 +37,7 @@ class KafkaTransactions:
         give_up_s: float,
         beat: Callable[[], None],
     ) -> None:
-        self._producer = Producer(settings)
+        self._producer = make_producer(settings)
         self._input_topic = input_topic
         self._call_timeout_s = call_timeout_s
         self._give_up_s = give_up_s

@@ -5,6 +5,7 @@ does work, takes a lock or asks a broker, so a busy worker is not killed for
 being busy. Not ready never stops the consumer: it only tells.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,17 @@ class HealthBoard:
         }
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A scraper that hangs up is not worth a line."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class HealthServer:
     """Serves `/metrics`, `/livez`, `/readyz` and `/startupz` on threads of its own, from `start` to `stop`."""
 
@@ -71,14 +83,13 @@ class HealthServer:
                 self.answer(probes, registry)
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = (_Server6 if ":" in host else _Server)((host, port), Handler)
         except OSError as error:
             raise Misconfigured(
                 Code.CONFIG_INVALID_VALUE,
-                f"cannot listen on {host}:{port} ({error.strerror}): "
-                "choose another observability.port, or 0 for a free one",
+                f"cannot listen on {host} port {port} ({error.strerror}): "
+                "choose another observability.host or observability.port, 0 for a free one",
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @property

@@ -34,6 +34,10 @@ CONTENT_KEYS = frozenset(
 )
 
 
+#: Without local variables, which hold what somebody wrote.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
 def configure_logs(
     settings: ObservabilitySettings, counted: Callable[[LogLevel], None], stream: TextIO | None = None
 ) -> None:
@@ -75,8 +79,9 @@ def _without_content(value: object) -> object:
 
 def _renderers(settings: ObservabilitySettings, target: TextIO) -> list[Processor]:
     if settings.log_format == "console":
-        return [structlog.dev.ConsoleRenderer(colors=target.isatty())]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_json)]
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)]
+    return [_TRACEBACKS, structlog.processors.JSONRenderer(serializer=_json)]
 
 
 def _json(event: object, **_options: object) -> str:

@@ -106,7 +106,14 @@ class _Reader:
             )
             return ""
 
+        self._refuse_unfinished(text, path)
         return _VARIABLE.sub(value, text)
+
+    def _refuse_unfinished(self, text: str, path: tree.Path) -> None:
+        """A place that is almost a variable would else be taken as it stands, a password with it."""
+        if "${" in _VARIABLE.sub("", text):
+            forms = "${NAME}, ${NAME:-default} or ${file:PATH}, or $${ for itself"
+            self._complain(path, f"`${{` begins a variable: write {forms}")
 
     def _from_file(self, name: str, path: tree.Path) -> str:
         try:

@@ -18,6 +18,9 @@ from stream_worker.settings.source import Complaint, Origin, Source
 
 PREFIX = "STREAM_WORKER__"
 
+#: The settings of librdkafka that are not written with dots.
+_WITH_UNDERSCORE = frozenset({"log_level"})
+
 
 def read(environ: Mapping[str, str], complaints: list[Complaint]) -> Iterator[tuple[tree.Path, object, Source]]:
     """Every setting of the environment, in the order of the names."""
@@ -52,7 +55,8 @@ def _path(name: str) -> tree.Path:
     for cut in range(1, len(parts)):
         if tree.is_mapping(tree.annotation_at(tuple(parts[:cut]))):
             # librdkafka's names have dots, a variable's cannot.
-            return (*parts[:cut], "__".join(parts[cut:]).replace("_", "."))
+            key = "__".join(parts[cut:])
+            return (*parts[:cut], key if key in _WITH_UNDERSCORE else key.replace("_", "."))
     return tuple(parts)
 
 

@@ -8,7 +8,7 @@ from stream_worker.settings.base import Section
 
 
 class KafkaSettings(Section):
-    bootstrap_servers: str = "localhost:9092"
+    bootstrap_servers: str = Field(default="localhost:9092", min_length=1)
     """Brokers to start from, `host:port`, separated by commas."""
 
     client: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -54,7 +54,9 @@ class KafkaSettings(Section):
     """After this many aborted transactions in a row the process ends."""
 
     @model_validator(mode="after")
-    def _heartbeats_fit(self) -> "KafkaSettings":
+    def _intervals_fit(self) -> "KafkaSettings":
         if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
             raise ValueError("heartbeat_interval_ms must be at most a third of session_timeout_ms")
+        if self.session_timeout_ms > self.max_poll_interval_ms:
+            raise ValueError("session_timeout_ms must be at most max_poll_interval_ms")
         return self

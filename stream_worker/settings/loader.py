@@ -81,11 +81,15 @@ def resolve(
 
 
 def settings_hash(settings: Settings) -> str:
-    """Short and stable: equal for workers that behave alike. Secrets and the instance's name are left out."""
+    """Short and stable: equal for workers that behave alike.
+
+    Secrets, names of files and how one process is watched are left out: a bot's version stands beside it.
+    """
+    tree_of_all = settings.model_dump(mode="json", exclude={"instance", "observability"})
     seen = sorted(
         (tree.dotted(path), value)
-        for path, value in tree.leaves(settings.model_dump(mode="json", exclude={"instance"}))
-        if not tree.is_secret(path)
+        for path, value in tree.leaves(tree_of_all)
+        if not tree.is_secret(path) and not tree.is_file_path(tree.annotation_at(path))
     )
     return blake2b(orjson.dumps(seen), digest_size=6).hexdigest()
 

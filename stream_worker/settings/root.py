@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stream_worker.settings.admission import AdmissionSettings
 from stream_worker.settings.base import Section
@@ -15,7 +15,8 @@ from stream_worker.settings.outputs import OutputSettings
 from stream_worker.settings.topics import TopicSettings
 from stream_worker.settings.understanding import UnderstandingSettings
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+# It names folders, too, so it must be none that means another one.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$")]
 
 
 class BotBinding(Section):
@@ -56,6 +57,15 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     understanding: UnderstandingSettings = UnderstandingSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> "Settings":
+        topics = self.topics
+        outputs = (topics.replies, topics.deltas, topics.analysis, topics.actions, topics.metrics, topics.dead_letters)
+        names = [topics.events, self.changelog, *map(self.output_topic, outputs)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two of the topics have the same name: {', '.join(twice)}")
+        return self
 
     @property
     def changelog(self) -> str:

@@ -1,30 +1,34 @@
 """Names of the topics and what `topics create` gives them."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from stream_worker.settings.base import Section
 
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
 
 class TopicSettings(Section):
-    events: str = "chat.events"
+    events: TopicName = "chat.events"
     """The one topic this group reads."""
 
-    replies: str = "chat.replies"
+    replies: TopicName = "chat.replies"
     """Replies, exactly once under `read_committed`."""
 
-    deltas: str = "chat.deltas"
+    deltas: TopicName = "chat.deltas"
     """Previews of replies while they are generated."""
 
-    analysis: str = "chat.analysis"
+    analysis: TopicName = "chat.analysis"
     """How each turn was understood and generated."""
 
-    actions: str = "chat.actions"
+    actions: TopicName = "chat.actions"
     """Commands to the outside world, exactly once with their reply."""
 
-    metrics: str = "chat.metrics"
+    metrics: TopicName = "chat.metrics"
     """One record per settled event."""
 
-    dead_letters: str = "chat.dead-letters"
+    dead_letters: TopicName = "chat.dead-letters"
     """Events that could not be answered, as they came."""
 
     partitions: int = Field(default=96, ge=1, le=10_000)
@@ -35,3 +39,9 @@ class TopicSettings(Section):
 
     min_insync_replicas: int = Field(default=2, ge=1, le=32)
     """Copies that must be written before a commit counts."""
+
+    @model_validator(mode="after")
+    def _copies_suffice(self) -> "TopicSettings":
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError("min_insync_replicas must be at most replication_factor: else nothing could be written")
+        return self

@@ -19,6 +19,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stream_worker.cli.app import COMMANDS
+from stream_worker.cli.demo import demo_settings
 from stream_worker.kafka.topic_admin import connect, create
 from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings
@@ -61,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, demo_bot: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def settings(broker: str, folder: Path) -> Settings:
+def settings(broker: str, folder: Path) -> Iterator[Settings]:
     settings = unique_settings(
         broker,
         partitions=2,
@@ -74,7 +75,9 @@ def settings(broker: str, folder: Path) -> Settings:
     create(connect(settings), topic_table(settings))
     with (folder / "stream-worker.yaml").open("w") as out:
         YAML(typ="safe").dump(settings.model_dump(mode="json", exclude_none=True), out)
-    return settings
+    yield settings
+    specs = (*topic_table(settings), *topic_table(demo_settings(broker)))
+    connect(settings).delete_topics([spec.name for spec in specs])
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +135,10 @@ def is_ready(port: int) -> bool:
 @pytest.mark.parametrize("example", QUICK)
 def test_the_example_works(example: str, settings: Settings, worker: subprocess.Popen[str], folder: Path) -> None:
     typed = next((text for command, text in TYPED.items() if example.endswith(command)), "")
-    done = shell(example, folder, {"KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers}, typed)
+    # Variables of another worker are nothing to the demo, which has settings of its own.
+    foreign = {"STREAM_WORKER__OBSERVABILITY__PORT": "1"} if " demo " in example else {}
+    servers = settings.kafka.bootstrap_servers
+    done = shell(example, folder, {"KAFKA_BOOTSTRAP_SERVERS": servers} | foreign, typed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert worker.poll() is None

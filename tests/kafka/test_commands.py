@@ -85,9 +85,12 @@ def test_a_started_broker_says_how_to_use_it_and_ends_with_ctrl_c(tmp_path: Path
         arguments, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
     ) as process:
         assert process.stdout is not None
-        where, log, use, _stop = (process.stdout.readline() for _ in range(4))
+        where, log, use, one_node, _stop = (process.stdout.readline() for _ in range(5))
         servers = where.removeprefix("Kafka").strip()
         assert AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).brokers
+        variables = dict(each.split("=") for each in one_node.split() if "=" in each)
+        created = run(os.environ | {"PYTHONPATH": str(ROOT)} | variables, tmp_path, *one_node.split()[5:], "--yes")
+        assert created.returncode == 0, created.stdout
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=5)
     assert process.returncode == 130

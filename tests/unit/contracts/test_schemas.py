@@ -153,6 +153,34 @@ def test_asking_more_of_events_breaks() -> None:
     assert "event<Message>.sender.role: no longer takes every value it took" in found
 
 
+@pytest.mark.parametrize(
+    ("definition", "path", "value", "breaks"),
+    [
+        ("Message", ("properties", "message_id", "anyOf", 0, "maxLength"), 10, "message_id: its limits are tighter"),
+        ("Message", ("properties", "sent_at", "anyOf", 0, "maximum"), 10, "sent_at: its limits are tighter"),
+        ("Message", ("properties", "content", "anyOf", 0, "items"), {"$ref": "#/$defs/TextPart"}, "<MediaPart>: is"),
+        ("Message", ("oneOf",), [{"required": ["content"]}], "no longer takes every form it took"),
+        ("MediaPart", ("required",), ["type", "uri", "media_type", "name"], "name: is now required"),
+        ("MediaPart", ("properties", "bytes", "anyOf", 0, "maximum"), 5, "bytes: its limits are tighter"),
+    ],
+)
+def test_asking_more_of_what_may_be_left_out_breaks(
+    definition: str, path: tuple[str | int, ...], value: object, breaks: str
+) -> None:
+    new, event = changed("event")
+    node = event["$defs"][definition]
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    assert any(breaks in change for change in breaking_changes(SCHEMAS, new, ACCEPTED))
+
+
+def test_another_version_of_a_record_of_ours_breaks() -> None:
+    new, reply = changed("reply")
+    reply["properties"]["version"]["const"] = 2
+    assert breaking_changes(SCHEMAS, new, ACCEPTED) == ["reply.version: has another constant"]
+
+
 def test_an_event_type_or_a_record_that_is_gone_breaks() -> None:
     new, event = changed("event")
     event["anyOf"] = [each for each in event["anyOf"] if each["$ref"] != "#/$defs/Feedback"]

@@ -29,8 +29,8 @@ def server(board: HealthBoard) -> Iterator[HealthServer]:
         yield server
 
 
-def get(server: HealthServer, path: str, accept: str = "") -> tuple[int, str, str]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+def get(server: HealthServer, path: str, accept: str = "", host: str = "127.0.0.1") -> tuple[int, str, str]:
+    connection = HTTPConnection(host, server.port, timeout=10)
     try:
         connection.request("GET", path, headers={"Accept": accept})
         answer = connection.getresponse()
@@ -87,6 +87,11 @@ def test_metrics_are_negotiated(server: HealthServer) -> None:
     opened = get(server, "/metrics", "application/openmetrics-text; version=1.0.0")
     assert opened[1].startswith("application/openmetrics-text")
     assert opened[2].endswith("# EOF\n")
+
+
+def test_it_listens_on_ipv6_too(board: HealthBoard) -> None:
+    with HealthServer("::1", 0, board, Metrics({}).registry) as server:
+        assert get(server, "/metrics", host="::1")[0] == 200
 
 
 def test_other_paths_are_not_found(server: HealthServer) -> None:

@@ -44,6 +44,18 @@ def test_no_key_that_names_a_content_reaches_the_log(stream: io.StringIO, form: 
     assert CANARY not in stream.getvalue()
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_an_exception_shows_no_variables(stream: io.StringIO, form: str) -> None:
+    configure_logs(ObservabilitySettings.model_validate({"log_format": form}), lambda _: None, stream)
+    text = CANARY  # what a chat text would be in a frame of the worker
+    try:
+        raise ValueError(len(text))
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+    assert "ValueError" in stream.getvalue()
+    assert CANARY not in stream.getvalue()
+
+
 def test_lines_are_counted_by_level_and_quiet_ones_are_not(stream: io.StringIO) -> None:
     counted: Counter[LogLevel] = Counter()
     configure_logs(ObservabilitySettings(log_level="warning"), lambda level: counted.update([level]), stream)

@@ -55,6 +55,32 @@ def test_an_unknown_variable_names_the_nearest_one() -> None:
     assert "did you mean STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS?" in error.detail
 
 
+@pytest.mark.parametrize("text", ["${NAME:default}", "${NAME", "a ${file:/run/a", "${}"])
+def test_what_is_almost_a_variable_is_refused(file: Path, text: str) -> None:
+    file.write_text(f"engine:\n  model: '{text}'\n")
+    assert refused(file, {"NAME": "x"}).code is Code.CONFIG_UNSET_VARIABLE
+
+
+def test_the_one_client_setting_with_an_underscore_can_be_a_variable() -> None:
+    assert load_settings(None, {}, {"STREAM_WORKER__KAFKA__CLIENT__LOG_LEVEL": "6"}).kafka.client == {"log_level": "6"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "topics: {events: chat.replies}",
+        "topics: {events: 'chat events!'}",
+        "topics: {replication_factor: 1}",
+        "application_id: '..'",
+        "kafka: {bootstrap_servers: ''}",
+        "kafka: {session_timeout_ms: 300000}",
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(file: Path, text: str) -> None:
+    file.write_text(text + "\n")
+    assert refused(file).code is Code.CONFIG_INVALID_VALUE
+
+
 def test_variables_with_one_underscore_are_not_ours() -> None:
     assert load_settings(None, {}, {"STREAM_WORKER_PORT": "tcp://10.0.0.1:80"}) == Settings()
 

@@ -121,6 +121,11 @@ def test_a_template_cannot_reach_beyond_its_slots(tmp_path: Path) -> None:
         ("bot: b\nintentz: {}\n", r"bot\.yaml:2:1: intentz"),
         ("bot: b\nintents:\n  x:\n    slots: 5\n", r"bot\.yaml:4:5: intents\.x\.slots"),
         ("bot: b\nfallback: {reply: {template: '{{ x'}}\n", "template of `fallback` is invalid"),
+        ("bot: b\nfallback: {reply: {template: '{{ room.upper() }}'}}\n", "`fallback` with no slot filled: .*'room'"),
+        (
+            "bot: b\nintents: {x: {slots: [n], emit: [{command: c, arguments: {a: '{{ n and 1 / 0 }}'}}]}}\n",
+            "`x` with every slot filled: .*division by zero",
+        ),
         ("bot: [\n", r"bot\.yaml:2:1: not YAML"),
         ("- a\n", "a bot file is a mapping"),
     ],

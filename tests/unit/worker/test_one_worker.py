@@ -1,11 +1,15 @@
 """A whole worker on the in-memory edge: what one event leads to."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from stream_worker.bot.bot import IntentRule, Template, TemplateReply
 from stream_worker.inference.scripted import derived_reply
 from stream_worker.orders import Generate
 from stream_worker.tokens import PromptMessages
-from tests.unit.worker.rig import Rig, settings
+from tests.unit.worker.rig import MODEL_BOT, Rig, settings
 
 
 def _last_text(order: Generate) -> str:
@@ -204,6 +208,19 @@ def test_when_nothing_is_open_the_group_stands_at_the_end_of_the_topic() -> None
     rig.run(2.0)
     assert set(running.journal.snapshots[-1].lags.values()) <= {0}
     assert running.journal.snapshots[-1].waiting_events == 0
+
+
+def test_a_template_that_fails_for_one_message_costs_only_that_one() -> None:
+    """The sandbox stops it, but not before it has begun: the value that makes it fail is known only then."""
+    failing = Template("{{ 1 / 0 }}", ImmutableSandboxedEnvironment().from_string("{{ 1 / 0 }}"))
+    bot = replace(MODEL_BOT, fallback=IntentRule(reply=TemplateReply(failing)))
+    rig = Rig(bot=bot)
+    running = rig.start()
+    rig.send("c-1", message_id="m-1", text="hello")
+    rig.run(1.0)
+    assert rig.outcomes == {"m-1": ["dead_lettered"]}
+    assert [reason.value for reason, _ in running.journal.dead] == ["template_failed"]
+    assert [reply["text"] for reply in rig.replies] == [bot.error_reply]
 
 
 def test_a_record_that_the_broker_refuses_takes_out_one_turn() -> None:
