@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-_MUST_RUN = tuple(Path(__file__).parent / name for name in ("kafka", "chaos", "e2e"))
+_MUST_RUN = tuple(Path(__file__).parent / name for name in ("kafka", "e2e"))
 
 
 @pytest.hookimpl(wrapper=True)

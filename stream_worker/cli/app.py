@@ -62,7 +62,7 @@ COMMANDS = {
         Entry("chat", Panel.START, "Chat with a running worker, and watch each reply being generated."),
         Entry("send", Panel.START, "Send one message as an event."),
         Entry("run", Panel.RUN, "Run a worker."),
-        Entry("broker", Panel.RUN, "A real Kafka on this machine, from pip alone.", is_group=True),
+        Entry("broker", Panel.RUN, "A real Kafka on this machine, without Java or Maven.", is_group=True),
         Entry("topics", Panel.RUN, "Create and check the topics.", is_group=True),
         Entry("config", Panel.RUN, "Check and show the settings.", is_group=True),
         Entry("nlu", Panel.UNDERSTAND, "Train, evaluate and try the understanding.", is_group=True),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="A real Apache Kafka on this machine, from pip alone.", no_args_is_help=True)
+app = typer.Typer(help="A real Apache Kafka on this machine; needs neither Java nor Maven.", no_args_is_help=True)
 
 _EXIT_INTERRUPTED = 130
 # The defaults are those of a cluster: three copies.
@@ -16,7 +16,7 @@ _ONE_NODE = "STREAM_WORKER__TOPICS__REPLICATION_FACTOR=1 STREAM_WORKER__TOPICS__
 
 @app.callback()
 def _group() -> None:
-    """A real Apache Kafka on this machine, from pip alone."""
+    """A real Apache Kafka on this machine; needs neither Java nor Maven."""
 
 
 @app.command(epilog="Example: stream-worker broker start --port 9092")

@@ -1,4 +1,4 @@
-"""Settings from defaults, file, environment and flags, in this order. Nothing else reads the environment.
+"""Settings from defaults, file, environment and flags, in this order. Nothing else reads settings.
 
 Everything that is wrong is reported at once, each with where it stands and,
 for a name that nobody knows, the nearest one. Values of secrets are in no
