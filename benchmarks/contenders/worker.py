@@ -69,7 +69,7 @@ def bot(kind: str) -> Bot:
 
 
 def _named_wait(order: Generate) -> float:
-    """Half of the seconds that the message names: the reply has one word, and ends with the step after it."""
+    """The seconds that the message names; the reply has one word."""
     assert isinstance(order.prompt, PromptMessages)
     return float(order.prompt.messages[-1].text)
 
