@@ -102,7 +102,8 @@ def test_kills_lose_nothing_repeat_nothing_and_reorder_nothing(settings_for: Set
     delivery_survives_kills(_settings(settings_for), tmp_path, events=1_500, kills=8)
 
 
-def test_the_ledger_ignored_repeats_replies_after_a_kill(settings_for: SettingsFor, tmp_path: Path) -> None:
+def test_the_ledger_ignored_is_found_after_kills(settings_for: SettingsFor, tmp_path: Path) -> None:
+    """Whether a kill hits a worker with answers behind an open event is chance; that the ledger goes back is not."""
     settings = _settings(settings_for)
-    with pytest.raises(AssertionError, match="settled twice"):
+    with pytest.raises(AssertionError, match=r"settled twice|went back|open again"):
         delivery_survives_kills(settings, tmp_path, events=300, kills=3, bug=Bug.LEDGER_IGNORED)
