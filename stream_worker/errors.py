@@ -38,6 +38,7 @@ class Code(Enum):
     PROMPT_TOO_LONG = ("SW-M006", "A prompt can never fit the model")
     ENGINE_REQUEST_FAILED = ("SW-M007", "The engine could not run a request")
     DEVICE_STALLED = ("SW-M009", "The device thread shows no sign of life")
+    IO_STALLED = ("SW-M011", "The I/O thread failed or shows no sign of life")
     DEVICE_NOT_FOUND = ("SW-M010", "The device is not on this machine")
     BROKER_UNREACHABLE = ("SW-K001", "No broker answers")
     TOPIC_MISSING = ("SW-K002", "A topic is missing")

@@ -16,6 +16,7 @@ from stream_worker.assembly import Parts, assemble
 from stream_worker.bot.bots import Bots
 from stream_worker.bot.loader import load_bots
 from stream_worker.cache import cache_folder
+from stream_worker.calls.io_thread import IoThread
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
@@ -31,7 +32,7 @@ from stream_worker.observability.metrics import Metrics
 from stream_worker.reporter import OUT_OF_SCOPE, Reporter
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import settings_hash
-from stream_worker.worker import Worker
+from stream_worker.worker import Watchdogs, Worker
 
 _LOAD_S = 1_800.0
 _CLOSE_S = 2.0
@@ -93,6 +94,7 @@ def _serve(
     connection = Connection(edge, clock)
     connection.open()
     loading = load(settings, bots.all, cache_folder("models"), clock, progress)
+    io = IoThread(clock, lambda: board.beat(Loop.IO))
     engine = DeviceThread(loading.models, inbox.put, clock)
     engine.wait_ready(_LOAD_S)
     board.engine_loaded = True
@@ -116,7 +118,7 @@ def _serve(
             prompter=loading.prompter,
             bots=bots,
             observer=Reporter(metrics, board, engine, clock),
-            watchdog=DeviceWatchdog(engine, clock, settings.engine.device_stall_ms),
+            watchdog=Watchdogs(DeviceWatchdog(engine, clock, settings.engine.device_stall_ms), io),
             clock=clock,
             settings_hash=settings_digest,
             adopt_group=adopt_group,
@@ -128,6 +130,7 @@ def _serve(
     finally:
         store.close()
         engine.close(_CLOSE_S)
+        io.close(_CLOSE_S)
 
 
 def _stop(worker: Worker, board: HealthBoard) -> None:

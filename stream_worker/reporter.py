@@ -63,6 +63,7 @@ class Reporter:
         put(Metric.UNCOMMITTED_RECORDS, snapshot.uncommitted)
         put(Metric.INFLIGHT_TURNS, snapshot.running_turns, TurnState.RUNNING)
         put(Metric.LOOP_HEARTBEAT, self._clock.now_ms() / 1000, Loop.WORKER)
+        self._beat_of_io()
         self._metrics.replace(Metric.PARTITION_LAG, {str(each): lag for each, lag in snapshot.lags.items()})
         self._metrics.replace(Metric.OFFSET_AGE, {str(each): age for each, age in snapshot.ages_s.items()})
         self._read_engine()
@@ -152,6 +153,12 @@ class Reporter:
         if usage.generated > 1:
             spent = max(0.0, timings.generate - timings.first_token)
             metrics.observe(Metric.TIME_PER_OUTPUT_TOKEN, spent / (usage.generated - 1), self._model)
+
+    def _beat_of_io(self) -> None:
+        """The I/O thread writes its beat on the board itself; a process without that thread has no series for it."""
+        if (beat := self._board.beats.get(Loop.IO)) is not None:
+            age = self._clock.monotonic() - beat
+            self._metrics.set(Metric.LOOP_HEARTBEAT, self._clock.now_ms() / 1000 - age, Loop.IO)
 
     def _read_engine(self) -> None:
         stats = self._engine.stats()

@@ -38,6 +38,17 @@ class Watchdog(Protocol):
         ...
 
 
+class Watchdogs:
+    """Several, as one."""
+
+    def __init__(self, *watchdogs: Watchdog) -> None:
+        self._watchdogs = watchdogs
+
+    def check(self) -> None:
+        for watchdog in self._watchdogs:
+            watchdog.check()
+
+
 class Worker:
     def __init__(
         self,

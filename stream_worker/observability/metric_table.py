@@ -75,6 +75,7 @@ class Loop(StrEnum):
 
     WORKER = "worker"
     DEVICE = "device"
+    IO = "io"
 
 
 class Label(StrEnum):

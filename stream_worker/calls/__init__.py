@@ -1,0 +1,1 @@
+"""The I/O thread: action calls, attachments, model servers."""
