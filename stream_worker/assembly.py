@@ -63,7 +63,9 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         observer=parts.observer,
         clock=parts.clock,
     )
-    intake = Intake(settings, assignments=assignments, turns=turns, settler=settler, observer=parts.observer)
+    intake = Intake(
+        settings, assignments=assignments, bots=parts.bots, turns=turns, settler=settler, observer=parts.observer
+    )
     committer = Committer(
         settings,
         assignments=assignments,

@@ -5,26 +5,19 @@ a time; which conversation starts next when the engine has no room is decided
 by the ready queue.
 """
 
+import heapq
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from stream_worker.admission.expiry import has_expired
 from stream_worker.admission.queue import ReadyQueue
 from stream_worker.assignment import Assignment
+from stream_worker.bot.bots import Bots
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
-from stream_worker.contracts.event import Deletion, Edit
-from stream_worker.conversation.mailbox import (
-    PendingTurn,
-    Preempt,
-    Queued,
-    Repeated,
-    Restart,
-    Shed,
-    StateEvent,
-    Waiting,
-    starts_turn,
-)
+from stream_worker.contracts.event import Deletion, Edit, Erasure, Message
+from stream_worker.conversation.mailbox import Preempt, Queued, Repeated, Restart, Shed, StateEvent, Waiting
+from stream_worker.conversation.pending import PendingTurn, starts_turn
 from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Sight
 from stream_worker.observer import Observer
@@ -42,21 +35,26 @@ class Intake:
         settings: Settings,
         *,
         assignments: Mapping[int, Assignment],
+        bots: Bots,
         turns: Turns,
         settler: Settler,
         observer: Observer,
     ) -> None:
         self._limits = settings.admission
+        self._turn_taking = settings.admission.turn_taking
         self._rules = DecodeRules(
             tenants=settings.admission.tenants,
             max_text_chars=settings.admission.max_text_chars,
             wrong_key_allowed=settings.kafka.on_wrong_key == "warn",
         )
         self._assignments = assignments
+        self._bots = bots
         self._turns = turns
         self._settler = settler
         self._observer = observer
         self._ready = ReadyQueue()
+        self._held: list[tuple[int, int, int, str]] = []
+        """Conversations whose next turn waits for more messages: (wall time, partition, term, conversation)."""
 
     def admit(self, assignment: Assignment, record: Record, moment: Moment) -> None:
         """A record that was read. What the ledger has settled is passed over."""
@@ -86,10 +84,15 @@ class Intake:
         for assignment, conversation in self._turns.take_freed():
             if self._assignments.get(assignment.partition) is assignment:
                 self._try_next(assignment, conversation, moment)
+        while self._held and self._held[0][0] <= moment.wall_ms:
+            _, partition, term, conversation = heapq.heappop(self._held)
+            self._try_held(partition, term, conversation, moment)
         while self._turns.has_room(moment) and (candidate := self._ready.pop(self._turns.running_of)) is not None:
-            held = self._assignments.get(candidate.partition)
-            if held is not None and held.term == candidate.term:
-                self._try_next(held, candidate.conversation, moment)
+            self._try_held(candidate.partition, candidate.term, candidate.conversation, moment)
+
+    def seconds_until_due(self, now_ms: int) -> float:
+        """How long until a turn that is held may start; infinite when none is."""
+        return max(0, self._held[0][0] - now_ms) / 1000 if self._held else float("inf")
 
     def put_back(self, assignment: Assignment, settled: Sequence[Sequence[Arrival]], moment: Moment) -> None:
         """Settlements of one conversation that were taken back: their events wait again, before all others."""
@@ -110,7 +113,12 @@ class Intake:
 
     def _place(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         conversation = arrival.conversation
-        placement = assignment.mailbox(conversation).put(arrival)
+        if self._turns.was_settled(assignment, arrival):
+            self._settler.events(assignment, [arrival], Outcome.DUPLICATE, moment)
+            return
+        bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
+        taking = (bot and bot.turn_taking) or self._turn_taking
+        placement = assignment.mailbox(conversation).put(arrival, taking, moment.wall_ms)
         match placement:
             case Queued():
                 pass
@@ -123,11 +131,18 @@ class Intake:
             case Preempt(running=running, withdrawn=withdrawn):
                 if running is not None:
                     self._turns.cancel(assignment, running, moment)
-                if withdrawn:
-                    self._settler.events(assignment, withdrawn, Outcome.WITHDRAWN, moment)
+                remembered = not isinstance(arrival.event, Erasure)
+                for pending in withdrawn:
+                    self._turns.withdraw(assignment, pending, moment, heard=remembered)
             case _:
                 assert_never(placement)
         self._start_next(assignment, conversation, moment)
+
+    def _try_held(self, partition: int, term: int, conversation: str, moment: Moment) -> None:
+        """A conversation whose time has come, if the partition is still ours under the same term."""
+        assignment = self._assignments.get(partition)
+        if assignment is not None and assignment.term == term:
+            self._try_next(assignment, conversation, moment)
 
     def _try_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
         try:
@@ -141,6 +156,10 @@ class Intake:
             return
         mailbox = assignment.mailbox(conversation)
         while (head := mailbox.head) is not None:
+            if isinstance(head, PendingTurn) and head.hold_until_ms > moment.wall_ms:
+                entry = (head.hold_until_ms, assignment.partition, assignment.term, conversation)
+                heapq.heappush(self._held, entry)
+                return
             if isinstance(head, PendingTurn) and not self._turns.has_room(moment):
                 self._ready.add(
                     timestamp_ms=head.first.record.timestamp_ms,
@@ -161,6 +180,7 @@ class Intake:
 def _entries(arrivals: Sequence[Arrival]) -> list[Waiting]:
     """A settlement's events as a mailbox held them: one turn with what joined it, or each by itself."""
     first, *others = arrivals
-    if starts_turn(first) and all(isinstance(other.event, Edit | Deletion) for other in others):
+    joins = Edit | Deletion | Message
+    if starts_turn(first) and all(isinstance(other.event, joins) for other in others):
         return [PendingTurn(tuple(arrivals))]
     return [PendingTurn((arrival,)) if starts_turn(arrival) else StateEvent(arrival) for arrival in arrivals]

@@ -22,6 +22,7 @@ from stream_worker.contracts.headers import InputHeaders, common_headers, output
 from stream_worker.contracts.metric import EventMetric, Timings, Tokens
 from stream_worker.contracts.reply import Reply
 from stream_worker.contracts.versions import Versions
+from stream_worker.conversation.pending import PendingTurn
 from stream_worker.orders import Generated
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Outgoing, Record
@@ -77,16 +78,31 @@ class Publication:
 
     def fallback(self, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int) -> tuple[Outgoing, ...]:
         """A turn that could not be answered: its events as dead letters, and the bot's text for it as the reply."""
-        records = [self.letter(arrival.record, reason, message) for arrival in turn.arrivals]
+        records = list(self.letters(turn.pending, reason, message, now_ms, turn=turn))
         if turn.bot.error_reply:
             answered = Answered(text=turn.bot.error_reply, finish_reason=FinishReason.FALLBACK)
             records.append(self._reply(turn, None, answered, now_ms))
-        records += [
-            self.metric(
-                arrival, Outcome.DEAD_LETTERED, now_ms, reason=reason, turn=turn, replied=bool(turn.bot.error_reply)
-            )
-            for arrival in turn.arrivals
-        ]
+        return tuple(records)
+
+    def letters(
+        self,
+        pending: PendingTurn,
+        reason: DeadLetterReason,
+        message: str,
+        now_ms: int,
+        *,
+        turn: Turn | None = None,
+        term: int = 0,
+    ) -> tuple[Outgoing, ...]:
+        """A turn's events as dead letters, with the metric of each; those that were taken back are not among them."""
+        records = []
+        for arrival, outcome in pending.outcomes(Outcome.DEAD_LETTERED, Outcome.DEAD_LETTERED):
+            dead = outcome is Outcome.DEAD_LETTERED
+            if dead:
+                records.append(self.letter(arrival.record, reason, message))
+            replied = dead and turn is not None and bool(turn.bot.error_reply)
+            why = reason if dead else None
+            records.append(self.metric(arrival, outcome, now_ms, term=term, reason=why, turn=turn, replied=replied))
         return tuple(records)
 
     def letter(self, record: Record, reason: DeadLetterReason, message: str) -> Outgoing:
@@ -187,7 +203,7 @@ class Publication:
                 conversation_id=event.conversation_id,
                 tenant=event.tenant,
                 channel=event.channel,
-                in_reply_to=[arrival.event_id for arrival in turn.arrivals],
+                in_reply_to=_answered(turn.pending),
                 text=text,
                 truncated=truncated,
                 finish_reason=answered.finish_reason,
@@ -260,26 +276,27 @@ class Publication:
         return Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
 
     def _turn_metrics(self, decided: Decided, answered: Answered, spent: Timings, now_ms: int) -> list[Outgoing]:
-        """Tokens and times stand on the first event."""
+        """Tokens and times stand on the event that is `replied`."""
         turn, generated = decided.turn, answered.generated
-        first = self.metric(
-            turn.first,
-            Outcome.REPLIED,
-            now_ms,
-            turn=turn,
-            finish_reason=answered.finish_reason,
-            timings=spent,
-            tokens=Tokens(
-                prompt=generated.usage.prompt, cached=generated.usage.cached, generated=generated.usage.generated
-            )
-            if generated
-            else None,
-            replied=True,
-        )
-        joined = [
-            self.metric(arrival, Outcome.MERGED, now_ms, turn=turn, replied=True) for arrival in turn.arrivals[1:]
-        ]
-        return [first, *joined]
+        usage = generated.usage if generated else None
+        records = []
+        for arrival, outcome in turn.pending.outcomes(Outcome.REPLIED, Outcome.MERGED):
+            if outcome is Outcome.REPLIED:
+                tokens = Tokens(prompt=usage.prompt, cached=usage.cached, generated=usage.generated) if usage else None
+                record = self.metric(
+                    arrival,
+                    outcome,
+                    now_ms,
+                    turn=turn,
+                    finish_reason=answered.finish_reason,
+                    timings=spent,
+                    tokens=tokens,
+                    replied=True,
+                )
+            else:
+                record = self.metric(arrival, outcome, now_ms, turn=turn, replied=outcome is Outcome.MERGED)
+            records.append(record)
+        return records
 
     def _headers(self, event_id: str, kind: str, of: InputHeaders, now_ms: int) -> Headers:
         if self._instant != now_ms:
@@ -306,6 +323,12 @@ def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Ti
         generate=generated.seconds if generated else 0.0,
         total=max(max(0, moment.wall_ms - timestamp_ms) / 1000, moment.monotonic - turn.started),
     )
+
+
+def _answered(pending: PendingTurn) -> list[str]:
+    """Ids of the events that a turn's reply answers: what was taken back is none of them."""
+    ended = pending.outcomes(Outcome.REPLIED, Outcome.MERGED)
+    return [arrival.event_id for arrival, outcome in ended if outcome is not Outcome.WITHDRAWN]
 
 
 def _reply_id(turn: Turn) -> str:

@@ -4,6 +4,7 @@ Runs on the worker thread. Nothing else adds to the outbox, so every settled
 event leaves exactly one metric record and is counted once.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, Undecodable
 from stream_worker.conversation.deduplication import digest
+from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import (
     Bounds,
     Change,
@@ -31,6 +33,7 @@ from stream_worker.outcome import REMEMBERED, DeadLetterReason, Outcome
 from stream_worker.publication import Answered, Publication, timings
 from stream_worker.record import Outgoing
 from stream_worker.settings import Settings
+from stream_worker.stages.notice import user_lines
 from stream_worker.tokens import StoredPrompt
 from stream_worker.turn import Decided, Turn, reply_id
 
@@ -72,15 +75,21 @@ class Settler:
         remember: bool = True,
     ) -> None:
         """Events that end without a reply; `remember` is off for what may come twice without harm."""
-        outgoing = tuple(
-            self._publication.metric(arrival, outcome, moment.wall_ms, term=assignment.term) for arrival in arrivals
-        )
-        remembered = (_remembered(arrivals),) if remember and outcome in REMEMBERED else ()
-        for change in changes:
-            if isinstance(change, HeldBy):
-                self._observer.handed_over(change.holder is Holder.HUMAN)
-        self._add(assignment, arrivals, outgoing, (*changes, *remembered), bot)
-        self._observer.settled(outcome, len(arrivals))
+        ended = [(arrival, outcome) for arrival in arrivals]
+        self._end(assignment, ended, moment, changes=changes, bot=bot, remember=remember)
+
+    def unanswered(
+        self,
+        assignment: Assignment,
+        pending: PendingTurn,
+        outcome: Outcome,
+        moment: Moment,
+        *,
+        changes: Iterable[Change] = (),
+        bot: Bot | None = None,
+    ) -> None:
+        """A turn that ends without a reply. What was taken back of it is `withdrawn`."""
+        self._end(assignment, pending.outcomes(outcome, outcome), moment, changes=changes, bot=bot)
 
     def reply(
         self,
@@ -95,21 +104,10 @@ class Settler:
         turn, decision = decided.turn, decided.decision
         spent = timings(decided, answered.generated, moment)
         outgoing = self._publication.of_turn(decided, answered, spent, moment.wall_ms)
-        self._add(
-            assignment,
-            turn.arrivals,
-            outgoing,
-            (
-                Said(_lines(turn, answered.text, moment.wall_ms)),
-                Prompted(stored, dropped),
-                *decision.changes,
-                _remembered(turn.arrivals),
-            ),
-            turn.bot,
-        )
-        self._observer.settled(Outcome.REPLIED, 1)
-        if len(turn.arrivals) > 1:
-            self._observer.settled(Outcome.MERGED, len(turn.arrivals) - 1)
+        said = Said(_lines(turn, answered.text, moment.wall_ms))
+        changes = (said, Prompted(stored, dropped), *decision.changes, _remembered(turn.arrivals))
+        self._add(assignment, turn.arrivals, outgoing, changes, turn.bot)
+        self._count(turn.pending.outcomes(Outcome.REPLIED, Outcome.MERGED))
         for command in decision.commands:
             self._observer.command_emitted(command.name)
         if any(isinstance(change, HeldBy) for change in decision.changes):
@@ -122,24 +120,19 @@ class Settler:
     ) -> None:
         """A turn that cannot be answered: its events as they came, and the bot's text for it."""
         outgoing = self._publication.fallback(turn, reason, message, moment.wall_ms)
-        self._add(assignment, turn.arrivals, outgoing, (), turn.bot)
-        self._observer.settled(Outcome.DEAD_LETTERED, len(turn.arrivals))
-        for arrival in turn.arrivals:
-            self._observer.dead_lettered(reason, arrival.record.partition, arrival.offset, message)
+        self._bury(assignment, turn.pending, outgoing, reason, message, turn.bot)
 
     def unanswerable(
         self,
         assignment: Assignment,
-        arrivals: Sequence[Arrival],
+        pending: PendingTurn,
         reason: DeadLetterReason,
         message: str,
         moment: Moment,
     ) -> None:
         """Events that no turn can be made of."""
-        self._add(assignment, arrivals, self._letters(assignment, arrivals, reason, message, moment.wall_ms), (), None)
-        self._observer.settled(Outcome.DEAD_LETTERED, len(arrivals))
-        for arrival in arrivals:
-            self._observer.dead_lettered(reason, arrival.record.partition, arrival.offset, message)
+        outgoing = self._publication.letters(pending, reason, message, moment.wall_ms, term=assignment.term)
+        self._bury(assignment, pending, outgoing, reason, message, None)
 
     def refused(self, guilty: Settlement, cause: str, moment: Moment) -> Settlement:
         """What stands for a settlement that the broker refuses: its records as dead letters, and no new state."""
@@ -158,15 +151,49 @@ class Settler:
             partition=guilty.partition, term=guilty.term, records=guilty.records, outgoing=tuple(outgoing)
         )
 
-    def _letters(
-        self, assignment: Assignment, arrivals: Sequence[Arrival], reason: DeadLetterReason, message: str, now_ms: int
-    ) -> tuple[Outgoing, ...]:
-        letters = [self._publication.letter(arrival.record, reason, message) for arrival in arrivals]
-        metrics = [
-            self._publication.metric(arrival, Outcome.DEAD_LETTERED, now_ms, term=assignment.term, reason=reason)
-            for arrival in arrivals
-        ]
-        return (*letters, *metrics)
+    def _end(
+        self,
+        assignment: Assignment,
+        ended: Sequence[tuple[Arrival, Outcome]],
+        moment: Moment,
+        *,
+        changes: Iterable[Change],
+        bot: Bot | None,
+        remember: bool = True,
+    ) -> None:
+        outgoing = tuple(
+            self._publication.metric(arrival, outcome, moment.wall_ms, term=assignment.term)
+            for arrival, outcome in ended
+        )
+        kept = [arrival for arrival, outcome in ended if remember and outcome in REMEMBERED]
+        for change in changes:
+            if isinstance(change, HeldBy):
+                self._observer.handed_over(change.holder is Holder.HUMAN)
+        remembered = (_remembered(kept),) if kept else ()
+        self._add(assignment, [arrival for arrival, _ in ended], outgoing, (*changes, *remembered), bot)
+        self._count(ended)
+
+    def _bury(
+        self,
+        assignment: Assignment,
+        pending: PendingTurn,
+        outgoing: tuple[Outgoing, ...],
+        reason: DeadLetterReason,
+        message: str,
+        bot: Bot | None,
+    ) -> None:
+        ended = pending.outcomes(Outcome.DEAD_LETTERED, Outcome.DEAD_LETTERED)
+        withdrawn = [arrival for arrival, outcome in ended if outcome is Outcome.WITHDRAWN]
+        changes = (_remembered(withdrawn),) if withdrawn else ()
+        self._add(assignment, pending.arrivals, outgoing, changes, bot)
+        self._count(ended)
+        for arrival, outcome in ended:
+            if outcome is Outcome.DEAD_LETTERED:
+                self._observer.dead_lettered(reason, arrival.record.partition, arrival.offset, message)
+
+    def _count(self, ended: Iterable[tuple[Arrival, Outcome]]) -> None:
+        for outcome, events in Counter(outcome for _, outcome in ended).items():
+            self._observer.settled(outcome, events)
 
     def _add(
         self,
@@ -201,9 +228,6 @@ def _remembered(arrivals: Sequence[Arrival]) -> Remembered:
 
 
 def _lines(turn: Turn, reply: str, now_ms: int) -> tuple[Line, ...]:
-    """What was said in this turn. The user's line carries the id that an edit would name."""
-    first = turn.first
-    spoken = first.event.message_id or first.event_id
-    user = Line(Speaker.USER, turn.text, spoken, first.record.timestamp_ms)
-    bot = Line(Speaker.BOT, reply, reply_id(turn.ref.turn_id, first.headers.redrive), now_ms)
-    return (user, bot) if turn.text else (bot,)
+    """What was said in this turn."""
+    bot = Line(Speaker.BOT, reply, reply_id(turn.ref.turn_id, turn.first.headers.redrive), now_ms)
+    return (*user_lines(turn.pending), bot)

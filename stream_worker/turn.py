@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from stream_worker.bot.bot import Bot
 from stream_worker.contracts.decode import Arrival
-from stream_worker.conversation.mailbox import PendingTurn
+from stream_worker.conversation.pending import PendingTurn
 from stream_worker.orders import Encoded, TurnRef
 from stream_worker.stages.dialogue import Decision
 from stream_worker.stages.parsing import Parsed

@@ -10,6 +10,7 @@ the settler, exactly once for each event.
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import assert_never
 
@@ -22,7 +23,7 @@ from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.event import Erasure, Signal
 from stream_worker.conversation.deduplication import digest, remembers
-from stream_worker.conversation.mailbox import PendingTurn
+from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import Holder
 from stream_worker.errors import BadEvent, Code, Fatal, PartitionRefused
 from stream_worker.inference.engine import Engine
@@ -46,11 +47,13 @@ from stream_worker.previews import Previews
 from stream_worker.publication import Answered
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
+from stream_worker.stages.addressing import is_addressed
 from stream_worker.stages.check import Passed, check
 from stream_worker.stages.dialogue import ModelAnswer, TextAnswer, decide
-from stream_worker.stages.notice import heard, notice
+from stream_worker.stages.notice import heard_lines, notice
 from stream_worker.stages.parsing import Parser
 from stream_worker.stages.prompter import Prompter
+from stream_worker.tokens import StoredPrompt
 from stream_worker.turn import Decided, Generating, Resting, Turn, Understanding, seed_of
 from stream_worker.turn import Phase as TurnPhase
 
@@ -133,7 +136,11 @@ class Turns:
 
     def begin_again(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """The next attempt of a running turn, of what `pending` now holds."""
-        self._begin_again(assignment, assignment.turns[pending.first.identity], pending, moment)
+        phase = assignment.turns[pending.first.identity]
+        if isinstance(phase, Resting) and not pending.is_withdrawn:
+            self._rest(assignment, phase, pending, moment)
+        else:
+            self._begin_again(assignment, phase, pending, moment)
 
     def cancel(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """Ends a running turn; its events are the caller's again."""
@@ -159,11 +166,21 @@ class Turns:
         self._settler.drop(assignment.partition)
         assignment.move_to(Phase.REFUSED)
 
+    def was_settled(self, assignment: Assignment, arrival: Arrival) -> bool:
+        """Whether an event with this id settled before; a redrive passes."""
+        if arrival.headers.redrive:
+            return False
+        return remembers(assignment.states.get(arrival.conversation).remembered, digest(arrival.identity))
+
+    def withdraw(self, assignment: Assignment, pending: PendingTurn, moment: Moment, *, heard: bool) -> None:
+        """Ends a turn that nobody answers any more; `heard` keeps what was said in the history."""
+        event = pending.first.event
+        bot = self._bots.find(event.tenant, event.channel)
+        changes = heard_lines(pending) if heard else ()
+        self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment, changes=changes, bot=bot)
+
     def note(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         """An event that nobody answers."""
-        if _is_duplicate(assignment, arrival):
-            self._settler.events(assignment, [arrival], Outcome.DUPLICATE, moment)
-            return
         if isinstance(arrival.event, Erasure):
             self._engine.submit(Forget(conversation=arrival.conversation, at_once=True))
         self._settler.events(
@@ -186,13 +203,14 @@ class Turns:
         failures: int = 0,
         successes_seen: int | None = None,
     ) -> None:
-        """Parses the message and sends it to be understood; or ends the turn where nothing is to be answered."""
-        first, text = pending.first, pending.text
-        bot = self._ends_unanswered(assignment, pending, text, moment)
-        if bot is None or text is None:
+        """Parses the messages and sends them to be understood; or ends the turn where nothing is to be answered."""
+        first = pending.first
+        bot = self._ends_unanswered(assignment, pending, moment)
+        if bot is None:
             assignment.mailbox(first.conversation).finish()
             return
         started = self._clock.monotonic()
+        text = pending.text
         parsed = self._parsers[bot.name].parse(text)
         turn = Turn(
             ref=TurnRef(assignment.partition, assignment.term, first.identity, attempt),
@@ -214,32 +232,31 @@ class Turns:
         assignment.turns[turn.ref.turn_id] = Understanding(turn, self._time_limit(turn.ref, moment))
         self._engine.submit(Encode(ref=turn.ref, text=text, heads=bot.understanding))
 
-    def _ends_unanswered(
-        self, assignment: Assignment, pending: PendingTurn, text: str | None, moment: Moment
-    ) -> Bot | None:
+    def _ends_unanswered(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> Bot | None:
         """The bot that is to answer; None where the turn was settled without a reply."""
-        first, arrivals = pending.first, pending.arrivals
-        if _is_duplicate(assignment, first):
-            self._settler.events(assignment, [first], Outcome.DUPLICATE, moment)
-            for arrival in arrivals[1:]:
-                self.note(assignment, arrival, moment)
+        first = pending.first
+        if pending.is_withdrawn:
+            self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment)
             return None
-        if has_expired(first, moment.wall_ms, self._limits.max_event_age_ms):
-            self._settler.events(assignment, arrivals, Outcome.EXPIRED, moment)
-            return None
-        if text is None:
-            self._settler.events(assignment, arrivals, Outcome.WITHDRAWN, moment)
+        asking = [said.arrival for said in pending.spoken] or [first]
+        if all(has_expired(each, moment.wall_ms, self._limits.max_event_age_ms) for each in asking):
+            self._settler.unanswered(assignment, pending, Outcome.EXPIRED, moment)
             return None
         bot = self._bots.find(first.event.tenant, first.event.channel)
         if bot is None:
             message = "no bot is bound to the event's tenant and channel: add one to `bots` in the settings"
-            self._settler.unanswerable(assignment, arrivals, DeadLetterReason.NO_BOT, message, moment)
+            self._settler.unanswerable(assignment, pending, DeadLetterReason.NO_BOT, message, moment)
             return None
-        if assignment.states.get(first.conversation).holder is Holder.HUMAN:
-            changes = (heard(first, text),)
-            self._settler.events(assignment, arrivals, Outcome.SILENT, moment, changes=changes, bot=bot)
+        state = assignment.states.get(first.conversation)
+        if state.holder is Holder.HUMAN or not is_addressed(bot, state, pending):
+            self._be_silent(assignment, pending, bot, moment)
             return None
         return bot
+
+    def _be_silent(self, assignment: Assignment, pending: PendingTurn, bot: Bot, moment: Moment) -> None:
+        """What was said becomes history; nobody of ours answers."""
+        changes = heard_lines(pending)
+        self._settler.unanswered(assignment, pending, Outcome.SILENT, moment, changes=changes, bot=bot)
 
     def _apply_result(self, assignment: Assignment, phase: TurnPhase, result: Result, moment: Moment) -> None:
         match phase, result:
@@ -266,9 +283,7 @@ class Turns:
         match answer:
             case TextAnswer(text=text):
                 answered = Answered(text=text, finish_reason=FinishReason.TEMPLATE)
-                self._end_turn(assignment, turn, moment)
-                self._settler.reply(assignment, decided, answered, None, 0, moment)
-                self._finish(assignment, turn)
+                self._reply(assignment, decided, answered, None, 0, moment)
             case ModelAnswer():
                 self._generate(assignment, decided, moment)
             case _:
@@ -278,7 +293,7 @@ class Turns:
         turn = decided.turn
         state = assignment.states.get(turn.conversation)
         try:
-            prompt = self._prompter.prepare(turn.bot.system, state, turn.text)
+            prompt = self._prompter.prepare(turn.bot.system, state, [said.text for said in turn.pending.spoken])
         except BadEvent as error:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
@@ -309,11 +324,27 @@ class Turns:
             prompt_hash=phase.prompt.hash,
             seed=phase.seed,
         )
-        self._previews.done(turn.ref, verdict.text, moment)
         stored = self._prompter.store(phase.prompt, generated.ids) if passed else None
-        dropped = phase.prompt.dropped
-        self._end_turn(assignment, turn, moment)
-        self._settler.reply(assignment, phase.decided, answered, stored, dropped, moment)
+        self._reply(assignment, phase.decided, answered, stored, phase.prompt.dropped, moment)
+
+    def _reply(
+        self,
+        assignment: Assignment,
+        decided: Decided,
+        answered: Answered,
+        stored: StoredPrompt | None,
+        dropped: int,
+        moment: Moment,
+    ) -> None:
+        """The turn settles with its reply; silently, where a human has taken the conversation over meanwhile."""
+        turn = decided.turn
+        if assignment.states.get(turn.conversation).holder is Holder.HUMAN:
+            self._end_turn(assignment, turn, moment)
+            self._be_silent(assignment, turn.pending, turn.bot, moment)
+        else:
+            self._previews.done(turn.ref, answered.text, moment)
+            self._end_turn(assignment, turn, moment)
+            self._settler.reply(assignment, decided, answered, stored, dropped, moment)
         self._finish(assignment, turn)
 
     def _finish(self, assignment: Assignment, turn: Turn) -> None:
@@ -332,17 +363,21 @@ class Turns:
 
     def _begin_again(self, assignment: Assignment, phase: TurnPhase, pending: PendingTurn, moment: Moment) -> None:
         turn = phase.turn
-        resting = isinstance(phase, Resting)
-        if not resting:
+        if not isinstance(phase, Resting):
             self._engine.submit(Cancel(ref=turn.ref))
+            phase = Resting(turn, moment.monotonic, turn.failures, turn.successes_seen)
+            if pending.hold_until_ms > moment.wall_ms and not pending.is_withdrawn:
+                self._previews.void(turn.ref, moment)
+                self._rest(assignment, phase, pending, moment)
+                return
         self._end_turn(assignment, turn, moment)
         self.start(
             assignment,
             pending,
             moment,
             attempt=turn.ref.attempt + 1,
-            failures=phase.failures if isinstance(phase, Resting) else turn.failures,
-            successes_seen=phase.successes_seen if isinstance(phase, Resting) else turn.successes_seen,
+            failures=phase.failures,
+            successes_seen=phase.successes_seen,
         )
         self._freed.append((assignment, turn.conversation))
 
@@ -355,7 +390,8 @@ class Turns:
         if failed.fault is Fault.ENGINE and not blamed:
             self._observer.engine_away(failed.message)
             until = self._breaker.fail(moment.monotonic)
-            self._rest(assignment, turn, until, turn.failures, self._breaker.successes, moment)
+            resting = Resting(turn, until, turn.failures, self._breaker.successes)
+            self._rest(assignment, resting, turn.pending, moment)
         else:
             self._count_attempt(assignment, turn, failed.reason, failed.message, moment)
 
@@ -366,7 +402,7 @@ class Turns:
         failures = turn.failures + 1
         if failures < self._limits.max_attempts:
             until = moment.monotonic + self._limits.retry_backoff_ms / 1000
-            self._rest(assignment, turn, until, failures, turn.successes_seen, moment)
+            self._rest(assignment, Resting(turn, until, failures, turn.successes_seen), turn.pending, moment)
         else:
             self._give_up(assignment, turn, reason, message, moment)
 
@@ -377,17 +413,12 @@ class Turns:
         self._settler.dead_letter(assignment, turn, reason, message, moment)
         self._finish(assignment, turn)
 
-    def _rest(
-        self,
-        assignment: Assignment,
-        turn: Turn,
-        until: float,
-        failures: int,
-        successes_seen: int | None,
-        moment: Moment,
-    ) -> None:
+    def _rest(self, assignment: Assignment, resting: Resting, pending: PendingTurn, moment: Moment) -> None:
+        """Waits with the next attempt: until its rest is over, and for messages that may still join `pending`."""
+        turn = resting.turn
         self._previews.void(turn.ref, moment)
-        assignment.turns[turn.ref.turn_id] = Resting(turn, until, failures, successes_seen)
+        until = max(resting.until, moment.monotonic + (pending.hold_until_ms - moment.wall_ms) / 1000)
+        assignment.turns[turn.ref.turn_id] = replace(resting, until=until)
         self._set_timer(until, turn.ref)
 
     # Timers
@@ -408,7 +439,8 @@ class Turns:
         assignment, phase = found
         if isinstance(phase, Resting):
             if moment.monotonic >= phase.until:
-                self._begin_again(assignment, phase, phase.turn.pending, moment)
+                pending = assignment.mailbox(phase.turn.conversation).running or phase.turn.pending
+                self._begin_again(assignment, phase, pending, moment)
         elif self._breaker.is_open:
             self._set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
         elif moment.monotonic >= phase.deadline:
@@ -423,10 +455,3 @@ class Turns:
             return None
         phase = assignment.running(ref)
         return None if phase is None else (assignment, phase)
-
-
-def _is_duplicate(assignment: Assignment, arrival: Arrival) -> bool:
-    """Whether an event with this id settled before; a redrive passes."""
-    if arrival.headers.redrive:
-        return False
-    return remembers(assignment.states.get(arrival.conversation).remembered, digest(arrival.identity))

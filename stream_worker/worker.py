@@ -178,9 +178,10 @@ class Worker:
             return 0.0
         if any(assignment.phase in _BEING_TAKEN for assignment in self._assignments.values()):
             return _TAKING_WAIT_S
+        wait = min(_IDLE_WAIT_S, self._intake.seconds_until_due(self._clock.now_ms()))
         if len(self._outbox):
-            return min(_IDLE_WAIT_S, max(0.0, self._commit_due - self._clock.monotonic()))
-        return _IDLE_WAIT_S
+            return min(wait, max(0.0, self._commit_due - self._clock.monotonic()))
+        return wait
 
     def _advance(self) -> None:
         self._intake.advance(self._inbox.drain(), Moment.of(self._clock))

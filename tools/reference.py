@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -52,7 +53,10 @@ def _bounds(field: FieldInfo) -> str:
     found = {
         name: getattr(each, name) for each in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(each, name)
     }
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    kind = field.annotation
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        choices = tuple(kind)
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     words = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}

@@ -1,12 +1,22 @@
 """The bot as data: which intents lead to which answers. Frozen; read from `bot.yaml` by the loader."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from jinja2 import Template as CompiledTemplate
 
 from stream_worker.errors import BadEvent, Code
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.tokens import Sampling
+from stream_worker.turn_taking import TurnTaking
+
+
+class ReplyWhen(StrEnum):
+    """Which messages the bot answers, in rooms where people talk to each other, too."""
+
+    ALWAYS = "always"
+    ADDRESSED = "addressed"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,11 @@ class Bot:
     sampling: Sampling = field(default_factory=Sampling)
     max_messages: int = 64
     """How many messages of history are kept."""
+    turn_taking: TurnTaking | None = None
+    """None leaves it to the settings."""
+    reply_when: ReplyWhen = ReplyWhen.ALWAYS
+    names: tuple[str, ...] = ()
+    """Names and ids by which a room addresses it."""
 
     @property
     def needs_model(self) -> bool:

@@ -12,12 +12,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
-from stream_worker.bot.bot import Bot, Emit, IntentRule, ModelReply, Template, TemplateReply
+from stream_worker.bot.bot import Bot, Emit, IntentRule, ModelReply, ReplyWhen, Template, TemplateReply
 from stream_worker.bot.bots import Binding, Bots
 from stream_worker.errors import BadEvent, Code, Misconfigured
 from stream_worker.settings import Settings
 from stream_worker.settings.engine import SamplingSettings
 from stream_worker.tokens import Sampling
+from stream_worker.turn_taking import OnNewMessage, TurnTaking
 
 _SANDBOX = ImmutableSandboxedEnvironment(autoescape=False)  # chat text, not HTML
 
@@ -54,6 +55,17 @@ class IntentFile(_Section):
 
     keeps_intent: bool = True
     """Whether the next message may build on this one ("What about Shanghai?")."""
+
+
+class TurnTakingFile(_Section):
+    on_new_message: OnNewMessage = OnNewMessage.QUEUE
+    """What a message does that arrives while its conversation is busy: `queue`, `merge` or `interrupt`."""
+
+    merge_window_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
+    """How long a turn waits for more messages of its sender; 0 starts it at once."""
+
+    max_hold_ms: Annotated[int, Field(ge=0, le=600_000)] = 10_000
+    """From a turn's first message on, how long others may join it."""
 
 
 class BotFile(_Section):
@@ -96,6 +108,15 @@ class BotFile(_Section):
     max_messages: Annotated[int, Field(ge=0, le=1_000)] = 64
     """How many messages of history are kept."""
 
+    turn_taking: TurnTakingFile | None = None
+    """How messages join; unset as `admission` says in the settings."""
+
+    reply_when: ReplyWhen = ReplyWhen.ALWAYS
+    """Which messages are answered in rooms where people talk to each other: `always`, `addressed` or `never`."""
+
+    names: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Names and ids by which a room addresses the bot; its name if left out."""
+
 
 def load_bots(settings: Settings) -> Bots:
     """The bots of the settings. Raises Misconfigured when there is none, or a file is wrong."""
@@ -106,21 +127,21 @@ def load_bots(settings: Settings) -> Bots:
     loaded: dict[Path, Bot] = {}
     for binding in settings.bots:
         if binding.file not in loaded:
-            loaded[binding.file] = load_bot(binding.file, settings.engine.sampling)
+            loaded[binding.file] = load_bot(binding.file, settings)
     names = [bot.name for bot in loaded.values()]
     if len(set(names)) != len(names):
         raise Misconfigured(Code.BOT_INVALID, f"two bot files have the same name: {', '.join(sorted(names))}")
     return Bots(tuple(Binding(each.tenant, each.channel, loaded[each.file]) for each in settings.bots))
 
 
-def load_bot(path: Path, default_sampling: SamplingSettings) -> Bot:
+def load_bot(path: Path, settings: Settings) -> Bot:
     """The bot of a file. Raises `Misconfigured` with the position of what is wrong."""
     raw, document = _read(path)
     try:
         file = BotFile.model_validate(document)
     except ValidationError as error:
         raise Misconfigured(Code.BOT_INVALID, "; ".join(_complaints(path, document, error))) from error
-    sampling = file.sampling or default_sampling
+    sampling = file.sampling or settings.engine.sampling
     return Bot(
         name=file.bot,
         version=file.version or blake2b(raw, digest_size=6).hexdigest(),
@@ -135,7 +156,15 @@ def load_bot(path: Path, default_sampling: SamplingSettings) -> Bot:
         refusal_reply=file.refusal_reply,
         sampling=Sampling(**sampling.model_dump()),
         max_messages=file.max_messages,
+        turn_taking=_turn_taking(file.turn_taking, settings),
+        reply_when=file.reply_when,
+        names=file.names or (file.bot,),
     )
+
+
+def _turn_taking(file: TurnTakingFile | None, settings: Settings) -> TurnTaking:
+    admission = settings.admission
+    return TurnTaking(**file.model_dump(), max_chars=admission.max_text_chars) if file else admission.turn_taking
 
 
 def _read(path: Path) -> tuple[bytes, CommentedMap]:

@@ -1,58 +1,34 @@
 """The mailbox of one conversation: what waits, what runs, what may start now. Pure.
 
 One turn of a conversation runs at a time. Events that only change state wait
-in the same queue, so that history keeps the order of the topic. An edit or a
-deletion of a message that waits or runs joins that message's turn and settles
-with it: settled alone it would be skipped after a crash, and the old text
-answered. Hand-off and erasure do not queue: they end what runs and what waits.
+in the same queue, so that history keeps the order of the topic. A message may
+join the turn before it; an edit or a deletion of a message that waits or runs
+joins that message's turn and settles with it: settled alone it would be
+skipped after a crash, and the old text answered. Hand-off and erasure do not
+queue: they end what runs and what waits. Time comes in as an argument.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stream_worker.contracts.decode import Arrival
-from stream_worker.contracts.event import Deletion, Edit, Erasure, Handoff, Message, SenderRole, Trigger
+from stream_worker.contracts.event import (
+    ActionResult,
+    Deletion,
+    Edit,
+    Erasure,
+    Feedback,
+    Handoff,
+    Message,
+    Reaction,
+    Signal,
+)
+from stream_worker.conversation.pending import PendingTurn, starts_turn
+from stream_worker.turn_taking import QUEUED, OnNewMessage, TurnTaking
 
-
-@dataclass(frozen=True, slots=True)
-class PendingTurn:
-    """A turn that has not started, or runs: its first event and what joined it."""
-
-    arrivals: tuple[Arrival, ...]
-
-    @property
-    def first(self) -> Arrival:
-        return self.arrivals[0]
-
-    @property
-    def text(self) -> str | None:
-        """The message as it stands after its edits; None when nothing is left of it."""
-        text: str | None = None
-        for arrival in self.arrivals:
-            match arrival.event:
-                case Message():
-                    text = arrival.event.plain_text
-                case Edit():
-                    text = arrival.event.text
-                case Deletion():
-                    return None
-                case Trigger():
-                    text = ""
-                case _:
-                    raise ValueError(f"a {arrival.event.type} is no part of a turn")
-        return text
-
-    def concerns(self, target_id: str) -> bool:
-        """Whether this is the turn of the message with that id."""
-        event = self.first.event
-        return target_id in (self.first.event_id, event.message_id)
-
-    def holds(self, arrival: Arrival) -> bool:
-        return any(arrival.identity == each.identity for each in self.arrivals)
-
-    def joined(self, arrival: Arrival) -> "PendingTurn":
-        return replace(self, arrivals=(*self.arrivals, arrival))
+#: What may stand between two messages that are still neighbours: it is nothing that anybody said.
+_BETWEEN_NEIGHBOURS = (ActionResult, Deletion, Edit, Feedback, Reaction, Signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +56,22 @@ class Shed:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """The turn that it would join holds it already: a duplicate."""
+    """The mailbox holds it already: a duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """It changed the running turn: cancel that and start `turn` with a higher attempt."""
+    """It joined the running turn: cancel that and start `turn` with a higher attempt, not before its hold ends."""
 
     turn: PendingTurn
 
 
 @dataclass(frozen=True, slots=True)
 class Preempt:
-    """It ends the running turn and all that waited: their events are `withdrawn`, in order."""
+    """It ends the running turn and those that waited: their events are `withdrawn`, in order."""
 
     running: PendingTurn | None
-    withdrawn: tuple[Arrival, ...]
+    withdrawn: tuple[PendingTurn, ...]
 
 
 Placement = Queued | Shed | Repeated | Restart | Preempt
@@ -121,21 +97,23 @@ class Mailbox:
     def waiting_events(self) -> int:
         return sum(len(entry.arrivals) if isinstance(entry, PendingTurn) else 1 for entry in self._waiting)
 
-    def put(self, arrival: Arrival) -> Placement:
+    def put(self, arrival: Arrival, taking: TurnTaking = QUEUED, now_ms: int = 0) -> Placement:
         """Places an event. All but `Shed` and `Repeated` hold it until it is settled by whoever takes it out."""
+        if not self.is_empty and self._holds(arrival):
+            return Repeated()
         match arrival.event:
             case Handoff() | Erasure():
                 return self._preempt(arrival)
             case Edit(target_id=target) | Deletion(target_id=target) if joined := self._join(target, arrival):
                 return joined
-        if len(self._waiting) >= self._limit:
-            return Shed()
-        self._waiting.append(PendingTurn((arrival,)) if starts_turn(arrival) else StateEvent(arrival))
-        return Queued()
+            case Message() if starts_turn(arrival):
+                return self._merge(arrival, taking, now_ms) or self._queue(arrival, taking, now_ms)
+            case _:
+                return self._queue(arrival, taking, now_ms)
 
     @property
     def head(self) -> Waiting | None:
-        """What `next` would take out."""
+        """What `next` would take out; a turn may still be held."""
         return self._waiting[0] if self._running is None and self._waiting else None
 
     def put_back(self, entries: Sequence[Waiting]) -> None:
@@ -158,40 +136,111 @@ class Mailbox:
         """The running turn has settled."""
         self._running = None
 
+    def _queue(self, arrival: Arrival, taking: TurnTaking, now_ms: int) -> Placement:
+        if self.waiting_events >= self._limit:
+            return Shed()
+        if starts_turn(arrival):
+            hold = _hold_until(arrival, arrival, taking, now_ms) if isinstance(arrival.event, Message) else 0
+            self._waiting.append(PendingTurn((arrival,), hold))
+        else:
+            self._waiting.append(StateEvent(arrival))
+        return Queued()
+
+    def _merge(self, arrival: Arrival, taking: TurnTaking, now_ms: int) -> Placement | None:
+        """Joins a message to the turn right before it, if the bot or a full mailbox asks for it."""
+        full = self.waiting_events >= self._limit
+        wanted = taking.on_new_message is not OnNewMessage.QUEUE
+        place = self._last_turn()
+        if place is not None:
+            last = self._waiting[place]
+            assert isinstance(last, PendingTurn)
+            if self._continues(last, arrival, taking) and (full or (wanted and not _is_over(last, taking, now_ms))):
+                self._waiting[place] = last.joined(arrival, _hold_until(last.first, arrival, taking, now_ms))
+                return Queued()
+            return None
+        running = self._running
+        interrupts = taking.on_new_message is OnNewMessage.INTERRUPT and self._only_asides()
+        if interrupts and running is not None and self._continues(running, arrival, taking):
+            if _is_over(running, taking, now_ms):
+                return None
+            self._running = running.joined(arrival, _hold_until(running.first, arrival, taking, now_ms))
+            return Restart(self._running)
+        return None
+
+    def _continues(self, turn: PendingTurn, arrival: Arrival, taking: TurnTaking) -> bool:
+        """Whether a message may be answered together with a turn: its sender's next, on the same channel."""
+        first, new = turn.first.event, arrival.event
+        return (
+            isinstance(first, Message)
+            and isinstance(new, Message)
+            and first.sender.id == new.sender.id
+            and first.channel == new.channel
+            # A redriven event has a reply of its own, with a name of its own.
+            and not (turn.first.headers.redrive or arrival.headers.redrive)
+            and len(turn.arrivals) < self._limit
+            and len(turn.text) + len(new.plain_text) < taking.max_chars
+        )
+
+    def _last_turn(self) -> int | None:
+        """Where the last waiting turn is, if nothing that anybody said came after it."""
+        for place in range(len(self._waiting) - 1, -1, -1):
+            entry = self._waiting[place]
+            if isinstance(entry, PendingTurn):
+                return place
+            if not isinstance(entry.arrival.event, _BETWEEN_NEIGHBOURS):
+                return None
+        return None
+
+    def _only_asides(self) -> bool:
+        return all(
+            isinstance(entry, StateEvent) and isinstance(entry.arrival.event, _BETWEEN_NEIGHBOURS)
+            for entry in self._waiting
+        )
+
+    def _holds(self, arrival: Arrival) -> bool:
+        if arrival.headers.redrive:
+            return False
+        if self._running is not None and self._running.holds(arrival):
+            return True
+        return any(
+            entry.holds(arrival) if isinstance(entry, PendingTurn) else entry.arrival.identity == arrival.identity
+            for entry in self._waiting
+        )
+
     def _join(self, target: str, arrival: Arrival) -> Placement | None:
         if self._running is not None and self._running.concerns(target):
-            if self._running.holds(arrival):
-                return Repeated()
             self._running = self._running.joined(arrival)
             return Restart(self._running)
         for index, entry in enumerate(self._waiting):
             if isinstance(entry, PendingTurn) and entry.concerns(target):
-                if entry.holds(arrival):
-                    return Repeated()
                 self._waiting[index] = entry.joined(arrival)
                 return Queued()
         return None
 
     def _preempt(self, arrival: Arrival) -> Preempt:
         running = self._running
-        withdrawn: list[Arrival] = list(running.arrivals) if running else []
-        kept: list[Waiting] = []
-        for entry in self._waiting:
-            if isinstance(entry, PendingTurn):
-                withdrawn.extend(entry.arrivals)
-            else:
-                kept.append(entry)
+        withdrawn = [running] if running else []
+        withdrawn += [entry for entry in self._waiting if isinstance(entry, PendingTurn)]
+        kept = [entry for entry in self._waiting if isinstance(entry, StateEvent)]
         self._running = None
         self._waiting = deque([*kept, StateEvent(arrival)])
         return Preempt(running, tuple(withdrawn))
 
 
-def starts_turn(arrival: Arrival) -> bool:
-    """Whether an event asks for a reply: a user's message, or a trigger. A bot's message is never answered."""
-    match arrival.event:
-        case Message(sender=sender):
-            return sender.role is SenderRole.USER
-        case Trigger():
-            return True
-        case _:
-            return False
+def _is_over(turn: PendingTurn, taking: TurnTaking, now_ms: int) -> bool:
+    """Whether a turn has waited for company long enough."""
+    return now_ms >= turn.first.record.timestamp_ms + taking.max_hold_ms
+
+
+def _hold_until(first: Arrival, last: Arrival, taking: TurnTaking, now_ms: int) -> int:
+    """When a turn may start: a window after its last message, but within its first one's longest hold.
+
+    Never a window from now or more, as a producer's clock may run ahead.
+    """
+    if not taking.merge_window_ms or taking.on_new_message is OnNewMessage.QUEUE:
+        return 0
+    return min(
+        last.record.timestamp_ms + taking.merge_window_ms,
+        first.record.timestamp_ms + taking.max_hold_ms,
+        now_ms + taking.merge_window_ms,
+    )

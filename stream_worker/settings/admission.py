@@ -1,10 +1,9 @@
 """How much the worker takes in hand, and for how long."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from stream_worker.settings.base import Section
+from stream_worker.turn_taking import OnNewMessage, TurnTaking
 
 
 class AdmissionSettings(Section):
@@ -18,7 +17,7 @@ class AdmissionSettings(Section):
     """Turns that are understood or generated at the same time."""
 
     max_waiting_events: int = Field(default=32, ge=1, le=10_000)
-    """Events of one conversation that may wait; what comes beyond is settled as `shed`."""
+    """Events of one conversation that may wait; beyond it a message joins the one before it, else it is `shed`."""
 
     upper_mark_events: int = Field(default=2_000, ge=2, le=1_000_000)
     """Above this many events in hand the worker takes slowly, and pauses where that lasts."""
@@ -32,8 +31,14 @@ class AdmissionSettings(Section):
     pause_after_ms: int = Field(default=3_000, ge=100, le=60_000)
     """How long it takes slowly before it pauses its partitions."""
 
-    on_new_message: Literal["queue"] = "queue"
-    """What a message does that arrives while its conversation's turn runs."""
+    on_new_message: OnNewMessage = OnNewMessage.QUEUE
+    """What a message does that arrives while its conversation is busy, unless the bot file says otherwise."""
+
+    merge_window_ms: int = Field(default=0, ge=0, le=60_000)
+    """How long a turn waits for more messages of its sender, with `merge` or `interrupt`; 0 starts it at once."""
+
+    max_hold_ms: int = Field(default=10_000, ge=0, le=600_000)
+    """From a turn's first event on, how long messages may join it."""
 
     max_event_age_ms: int = Field(default=0, ge=0)
     """Events older than this are settled as `expired` without device time; 0 is off."""
@@ -46,6 +51,16 @@ class AdmissionSettings(Section):
 
     retry_backoff_ms: int = Field(default=500, ge=0, le=60_000)
     """Pause before a turn is tried again, and the first pause while the engine is away (it doubles up to 30 s)."""
+
+    @property
+    def turn_taking(self) -> TurnTaking:
+        """What holds for bots that say nothing of it."""
+        return TurnTaking(
+            on_new_message=self.on_new_message,
+            merge_window_ms=self.merge_window_ms,
+            max_hold_ms=self.max_hold_ms,
+            max_chars=self.max_text_chars,
+        )
 
     @model_validator(mode="after")
     def _marks_in_order(self) -> "AdmissionSettings":

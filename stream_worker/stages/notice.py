@@ -18,6 +18,7 @@ from stream_worker.contracts.event import (
     Signal,
     Trigger,
 )
+from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import Change, Ended, Erased, HeldBy, Holder, Line, Rewritten, Said, Speaker
 
 
@@ -45,23 +46,24 @@ def notice(arrival: Arrival) -> tuple[Change, ...]:
             assert_never(event)
 
 
-def heard(arrival: Arrival, text: str) -> Change:
-    """A user's message enters the history unanswered."""
-    return Said((Line(Speaker.USER, text, _spoken_id(arrival), arrival.record.timestamp_ms),))
+def heard_lines(pending: PendingTurn) -> tuple[Change, ...]:
+    """A turn's messages enter the history unanswered."""
+    return (Said(user_lines(pending)),) if pending.spoken else ()
+
+
+def user_lines(pending: PendingTurn) -> tuple[Line, ...]:
+    """What was said in a turn, a line a message, each with the id that an edit would name."""
+    return tuple(
+        Line(Speaker.USER, said.text, said.id, said.arrival.record.timestamp_ms) for said in pending.spoken if said.text
+    )
 
 
 def _overheard(arrival: Arrival, event: Message) -> tuple[Change, ...]:
     """An agent's words enter the history; another bot's, our own echo among them, do not."""
     match event.sender.role:
         case SenderRole.AGENT:
-            line = Line(Speaker.AGENT, event.plain_text, _spoken_id(arrival), arrival.record.timestamp_ms)
+            spoken_id = event.message_id or arrival.event_id
+            line = Line(Speaker.AGENT, event.plain_text, spoken_id, arrival.record.timestamp_ms)
             return (Said((line,)),)
-        case SenderRole.USER:
-            return (heard(arrival, event.plain_text),)
-        case SenderRole.BOT | SenderRole.SYSTEM:
+        case SenderRole.USER | SenderRole.BOT | SenderRole.SYSTEM:
             return ()
-
-
-def _spoken_id(arrival: Arrival) -> str:
-    """The id by which an edit or deletion would name this message."""
-    return arrival.event.message_id or arrival.event_id

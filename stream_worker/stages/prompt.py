@@ -15,7 +15,7 @@ from stream_worker.outcome import DeadLetterReason
 from stream_worker.stages.chat_format import ChatFormat, Tokenizer
 from stream_worker.tokens import ChatMessage, PromptIds, Role, StoredPrompt
 
-__all__ = ["BuiltPrompt", "ChatFormat", "Tokenizer", "after_reply", "build_prompt"]
+__all__ = ["BuiltPrompt", "ChatFormat", "Tokenizer", "after_reply", "build_prompt", "one_a_role"]
 
 _JOIN = "\n"
 
@@ -39,12 +39,15 @@ def build_prompt(
     history: Sequence[ChatMessage],
     stored: StoredPrompt | None,
     limit_tokens: int,
+    *,
+    new: int = 1,
 ) -> BuiltPrompt:
-    """The prompt for `history`, whose last message is the user's new one (empty for a turn nobody's text began).
+    """The prompt for `history`, whose last `new` messages are the user's new ones (an empty one for a turn that
+    nobody's text began).
 
     `stored` ids are appended to where they still stand for the history's
     beginning; otherwise all is encoded from the text. Raises BadEvent when the
-    system text and the last message alone are longer than `limit_tokens`.
+    system text and the new messages alone are longer than `limit_tokens`.
     """
     writer = _Writer(chat_format, tokenizer, system)
     if stored and _stands(stored, writer.hash, history):
@@ -55,7 +58,7 @@ def build_prompt(
     ids = writer.whole(history)
     if len(ids) <= limit_tokens:
         return _built(writer, ids, history, dropped=0, known=0)
-    return _cut(writer, history, limit_tokens)
+    return _cut(writer, history, limit_tokens, new)
 
 
 def after_reply(built: BuiltPrompt, sampled: Sequence[int]) -> StoredPrompt:
@@ -66,6 +69,19 @@ def after_reply(built: BuiltPrompt, sampled: Sequence[int]) -> StoredPrompt:
     """
     reply = sampled[:-1] if sampled and sampled[-1] in built.end_ids else sampled
     return StoredPrompt(hash=built.hash, ids=(*built.prompt.ids, *reply), covers=built.covers)
+
+
+def one_a_role(history: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """The same with neighbours of one role as one message, for engines that render their own template."""
+    return tuple(ChatMessage(each.role, _JOIN.join(filter(None, each.texts))) for each in _joined(history))
+
+
+@dataclass(slots=True)
+class _Joined:
+    """Neighbouring messages of one role: one message to a template."""
+
+    role: Role
+    texts: list[str]
 
 
 class _Writer:
@@ -92,11 +108,16 @@ class _Writer:
     def text(self, text: str, *, tidy: bool = True) -> tuple[int, ...]:
         return self._tokenizer.encode_text(self._format.tidy(text) if tidy else text)
 
-    def turns(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
-        """Alternating messages, from a user's text to where the next reply begins."""
+    def turns(self, messages: Sequence[_Joined]) -> tuple[int, ...]:
+        """Alternating messages, from a user's text to where the next reply begins.
+
+        The texts of one message are encoded one by one, so that one more at its end changes no id before it.
+        """
         ids: list[int] = []
         for message in messages:
-            ids += self.text(message.text)
+            tidy = [text for text in map(self._format.tidy, message.texts) if text]
+            for number, text in enumerate(tidy):
+                ids += self.text(_JOIN + text if number else text, tidy=False)
             glue = self._format.user_to_reply if message.role is Role.USER else self._format.reply_to_user
             ids += self._tokenizer.encode_markup(glue)
         return tuple(ids)
@@ -116,25 +137,24 @@ def _stands(stored: StoredPrompt, expected_hash: str, history: Sequence[ChatMess
     )
 
 
-def _joined(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+def _joined(messages: Sequence[ChatMessage]) -> list[_Joined]:
     """Neighbours of one role as one message, beginning and ending with a user's, as templates demand."""
-    joined: list[ChatMessage] = []
+    joined: list[_Joined] = []
     for message in messages:
         if joined and joined[-1].role is message.role:
-            texts = [text for text in (joined[-1].text, message.text) if text]
-            joined[-1] = ChatMessage(message.role, _JOIN.join(texts))
-        elif not joined and message.role is Role.ASSISTANT:
-            joined += [ChatMessage(Role.USER, ""), message]
-        else:
-            joined.append(message)
+            joined[-1].texts.append(message.text)
+            continue
+        if not joined and message.role is Role.ASSISTANT:
+            joined.append(_Joined(Role.USER, []))
+        joined.append(_Joined(message.role, [message.text]))
     return joined
 
 
-def _cut(writer: _Writer, history: Sequence[ChatMessage], limit_tokens: int) -> BuiltPrompt:
+def _cut(writer: _Writer, history: Sequence[ChatMessage], limit_tokens: int, new: int) -> BuiltPrompt:
     """Leaves out the oldest messages down to half the limit, so that the next cut is many turns away."""
     room = limit_tokens // 2 - len(writer.opening)
-    first = len(history) - 1
-    taken = len(writer.text(history[first].text))
+    last = first = len(history) - new
+    taken = sum(len(writer.text(message.text)) for message in history[first:])
     while first > 0 and (taken := taken + len(writer.text(history[first - 1].text))) <= room:
         first -= 1
     while True:
@@ -144,10 +164,10 @@ def _cut(writer: _Writer, history: Sequence[ChatMessage], limit_tokens: int) -> 
         ids = writer.whole(history[first:])
         if len(ids) <= limit_tokens:
             return _built(writer, ids, history, dropped=first, known=0)
-        if first == len(history) - 1:
+        if first >= last:
             raise BadEvent(
                 Code.PROMPT_TOO_LONG,
-                f"the system text and the last message are {len(ids)} tokens, the prompt may have {limit_tokens}; "
+                f"the system text and the new messages are {len(ids)} tokens, the prompt may have {limit_tokens}; "
                 "raise engine.max_context_tokens, or lower admission.max_text_chars or the bot's max_new_tokens",
                 DeadLetterReason.PROMPT_TOO_LONG,
             )

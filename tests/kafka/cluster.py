@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from stream_worker.assembly import Parts, assemble
+from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
@@ -89,12 +90,18 @@ class Cluster:
     """The workers of one application, who writes its events, and who reads what it publishes."""
 
     def __init__(
-        self, settings: Settings, stepper: MakeStepper | None = None, engine_clock: Clock | None = None
+        self,
+        settings: Settings,
+        stepper: MakeStepper | None = None,
+        engine_clock: Clock | None = None,
+        *,
+        bot: Bot = MODEL_BOT,
     ) -> None:
         self.settings = settings
         self.events = EventWriter(settings)
         self.outputs = TopicReader(settings)
         self._stepper = stepper or scripted()
+        self._bot = bot
         self._clock = SystemClock()
         self._engine_clock = engine_clock or self._clock
         self.workers: dict[str, LocalWorker] = {}
@@ -130,7 +137,7 @@ class Cluster:
                 engine=inbox.device,
                 inbox=inbox,
                 prompter=MessagePrompter(),
-                bots=Bots((Binding(ANY, ANY, MODEL_BOT),)),
+                bots=Bots((Binding(ANY, ANY, self._bot),)),
                 observer=journal,
                 watchdog=_NoWatchdog(),
                 clock=self._clock,

@@ -9,13 +9,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from stream_worker.contracts.decode import Arrival
 from stream_worker.conversation.mailbox import (
     Mailbox,
-    PendingTurn,
     Preempt,
     Queued,
     Restart,
     Shed,
     StateEvent,
 )
+from stream_worker.conversation.pending import PendingTurn
 from tests.unit.arrivals import arrival, message
 
 _USER = {"id": "u-1"}
@@ -52,7 +52,8 @@ class MailboxMachine(RuleBasedStateMachine):
                 assert ended is running
                 assert self.mailbox.running is None
                 for gone in withdrawn:
-                    self.inside.remove(gone.offset)
+                    for each in gone.arrivals:
+                        self.inside.remove(each.offset)
                 self.inside.append(new.offset)
 
     def _of(self, turn: PendingTurn) -> set[int]:
@@ -151,7 +152,7 @@ def test_a_turn_whose_message_was_deleted_has_no_text() -> None:
     mailbox.put(arrival(2, type="deletion", sender=_USER, target_id="m-1"))
     turn = mailbox.next()
     assert isinstance(turn, PendingTurn)
-    assert turn.text is None
+    assert turn.is_withdrawn
 
 
 def test_a_bots_message_starts_no_turn() -> None:

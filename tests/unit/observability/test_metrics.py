@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from stream_worker.clock import ManualClock
 from stream_worker.contracts.decode import Arrival, DecodeRules, decode
 from stream_worker.contracts.metric import Timings
-from stream_worker.conversation.mailbox import PendingTurn
+from stream_worker.conversation.pending import PendingTurn
 from stream_worker.errors import Code, Fatal
 from stream_worker.inference.engine import Capabilities, EngineStats, Forgetting, Takes
 from stream_worker.observability.health import HealthBoard

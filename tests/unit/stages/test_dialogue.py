@@ -9,7 +9,7 @@ from stream_worker.bot.loader import load_bot
 from stream_worker.conversation.state import EMPTY, Bounds, ConversationState, HeldBy, Holder, apply
 from stream_worker.errors import Misconfigured
 from stream_worker.orders import Encoded, IntentScore, SlotSpan, TurnRef
-from stream_worker.settings.engine import SamplingSettings
+from stream_worker.settings import Settings
 from stream_worker.stages.check import Passed, Replaced, check
 from stream_worker.stages.dialogue import Decision, ModelAnswer, TextAnswer, decide
 
@@ -44,7 +44,7 @@ def bot(tmp_path: Path) -> Bot:
 def _load(folder: Path, text: str) -> Bot:
     file = folder / "bot.yaml"
     file.write_text(text)
-    return load_bot(file, SamplingSettings())
+    return load_bot(file, Settings())
 
 
 def _understood(intent: str, *slots: tuple[str, str], in_scope: bool = True) -> Encoded:
@@ -137,7 +137,7 @@ def test_a_wrong_bot_file_is_refused_with_its_position(tmp_path: Path, text: str
 
 def test_a_missing_bot_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"nothing\.yaml"):
-        load_bot(tmp_path / "nothing.yaml", SamplingSettings())
+        load_bot(tmp_path / "nothing.yaml", Settings())
 
 
 def test_the_version_follows_the_content(tmp_path: Path) -> None:

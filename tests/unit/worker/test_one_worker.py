@@ -176,13 +176,19 @@ def test_what_has_expired_is_settled_without_the_engine() -> None:
     assert asked == ["new"]
 
 
-def test_a_full_mailbox_sheds() -> None:
+def test_in_a_full_mailbox_a_message_joins_the_one_before_it_and_what_joins_none_is_shed() -> None:
     rig = Rig(settings(admission={"max_waiting_events": 2}), seconds=lambda _: 0.1)
     rig.start()
     for number in range(5):
         rig.send(message_id=f"m-{number}", text="hello")
     rig.run(5.0)
-    assert sorted(outcome for (outcome,) in rig.outcomes.values()) == ["replied"] * 3 + ["shed"] * 2
+    assert sorted(outcome for (outcome,) in rig.outcomes.values()) == [
+        "merged",
+        "replied",
+        "replied",
+        "replied",
+        "shed",
+    ]
 
 
 def test_a_turn_that_takes_too_long_is_tried_again_and_then_dead_lettered_with_the_original_bytes() -> None:

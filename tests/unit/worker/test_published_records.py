@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from stream_worker.bot.loader import load_bot
 from stream_worker.contracts.json_schema import DEAD_LETTER_HEADERS, schemas
-from stream_worker.settings.engine import SamplingSettings
+from stream_worker.settings import Settings
 from tests.unit.worker.rig import Rig, settings
 
 _BOT = """
@@ -23,9 +23,7 @@ def rig(tmp_path: Path) -> Rig:
     """A worker that has replied, previewed, emitted commands, expired, stayed silent, and written dead letters."""
     file = tmp_path / "bot.yaml"
     file.write_text(_BOT)
-    rig = Rig(
-        settings(outputs={"delta_interval_ms": 0}), bot=load_bot(file, SamplingSettings()), seconds=lambda _: 0.05
-    )
+    rig = Rig(settings(outputs={"delta_interval_ms": 0}), bot=load_bot(file, Settings()), seconds=lambda _: 0.05)
     rig.start()
     rig.send("c-1", message_id="m-1", text="hello", metadata={"room": [1, {"a": None}]}, channel="web")
     rig.send("c-1", message_id="m-2", text="", expires_at=1)

@@ -1,0 +1,129 @@
+"""A turn before it settles: its first event and what joined it. Pure.
+
+The first event names the turn, whatever becomes of it: a deleted message stays
+in its turn and settles with it, as `withdrawn`.
+"""
+
+from dataclasses import dataclass, replace
+
+from stream_worker.contracts.decode import Arrival
+from stream_worker.contracts.event import Deletion, Edit, Message, SenderRole, Trigger
+from stream_worker.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A message of a turn with its text as it stands after its edits."""
+
+    arrival: Arrival
+    text: str
+
+    @property
+    def id(self) -> str:
+        """The id by which an edit or deletion names it."""
+        return self.arrival.event.message_id or self.arrival.event_id
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTurn:
+    """Events that are answered together: messages or a trigger, with their edits and deletions, in order.
+
+    It does not start before `hold_until_ms` (wall time), as more messages may follow.
+    """
+
+    arrivals: tuple[Arrival, ...]
+    hold_until_ms: int = 0
+
+    @property
+    def first(self) -> Arrival:
+        return self.arrivals[0]
+
+    @property
+    def trigger(self) -> Trigger | None:
+        event = self.first.event
+        return event if isinstance(event, Trigger) else None
+
+    @property
+    def spoken(self) -> tuple[Spoken, ...]:
+        """The messages that were not deleted."""
+        changes = [each for each in self.arrivals if isinstance(each.event, Edit | Deletion)]
+        return tuple(
+            Spoken(each, text)
+            for each in self.arrivals
+            if isinstance(each.event, Message) and (text := _text_after(each, each.event, changes)) is not None
+        )
+
+    @property
+    def text(self) -> str:
+        """What is to be understood: its messages, one a line."""
+        return "\n".join(said.text for said in self.spoken)
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether nothing of it is left to be answered."""
+        return self.trigger is None and not self.spoken
+
+    @property
+    def sender_id(self) -> str:
+        """Whose messages these are; empty for a trigger."""
+        event = self.first.event
+        return event.sender.id if isinstance(event, Message) else ""
+
+    def outcomes(self, first: Outcome, others: Outcome) -> tuple[tuple[Arrival, Outcome], ...]:
+        """Each event with its outcome: the first one that is answered, the others, and what was taken back."""
+        gone = {self._message_of(each) for each in self.arrivals if isinstance(each.event, Deletion)}
+        found: list[tuple[Arrival, Outcome]] = []
+        answered = first
+        for arrival in self.arrivals:
+            if gone and self._message_of(arrival) in gone:
+                found.append((arrival, Outcome.WITHDRAWN))
+            else:
+                found.append((arrival, answered))
+                answered = others
+        return tuple(found)
+
+    def concerns(self, target_id: str) -> bool:
+        """Whether the message with that id belongs to this turn."""
+        return any(is_named(each, target_id) for each in self.arrivals)
+
+    def holds(self, arrival: Arrival) -> bool:
+        return any(arrival.identity == each.identity for each in self.arrivals)
+
+    def joined(self, arrival: Arrival, hold_until_ms: int | None = None) -> "PendingTurn":
+        hold = self.hold_until_ms if hold_until_ms is None else hold_until_ms
+        return replace(self, arrivals=(*self.arrivals, arrival), hold_until_ms=hold)
+
+    def _message_of(self, arrival: Arrival) -> str:
+        """Identity of the message that an event is, or changes."""
+        if not isinstance(arrival.event, Edit | Deletion):
+            return arrival.identity
+        target = arrival.event.target_id
+        return next((each.identity for each in self.arrivals if is_named(each, target)), "")
+
+
+def starts_turn(arrival: Arrival) -> bool:
+    """Whether an event asks for a reply: a user's message, or a trigger. A bot's message is never answered."""
+    match arrival.event:
+        case Message(sender=sender):
+            return sender.role is SenderRole.USER
+        case Trigger():
+            return True
+        case _:
+            return False
+
+
+def is_named(arrival: Arrival, target_id: str) -> bool:
+    """Whether an edit, deletion or reaction of `target_id` means this message."""
+    return isinstance(arrival.event, Message) and target_id in (arrival.event_id, arrival.event.message_id)
+
+
+def _text_after(arrival: Arrival, message: Message, changes: list[Arrival]) -> str | None:
+    """A message's text after what happened to it; None where it was deleted."""
+    text = message.plain_text
+    for change in changes:
+        event = change.event
+        if isinstance(event, Edit | Deletion) and is_named(arrival, event.target_id):
+            if isinstance(event, Deletion):
+                return None
+            text = event.text
+    return text
