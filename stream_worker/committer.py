@@ -12,6 +12,7 @@ from stream_worker.assignment import Assignment, Phase
 from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.internal import ledger_key, state_key
 from stream_worker.conversation.state import ConversationState, fit
+from stream_worker.conversation.states import Written
 from stream_worker.errors import Code, Fatal
 from stream_worker.intake import Intake
 from stream_worker.kafka.ledger import Balance
@@ -29,7 +30,7 @@ class _Filled:
 
     batch: Batch
     balances: dict[int, Balance]
-    states: dict[int, dict[str, tuple[ConversationState, bytes]]]
+    states: dict[int, dict[str, Written]]
 
 
 class Committer:
@@ -73,7 +74,7 @@ class Committer:
         touched = self._touched(selection, clients, releasing)
         if not touched:
             return True
-        filled = self._fill(selection, touched, membership, releasing)
+        filled = self._fill(selection, touched, clients, membership, releasing)
         started = self._clock.monotonic()
         result = clients.transactions.commit(filled.batch)
         match result:
@@ -103,8 +104,7 @@ class Committer:
                 case Phase.SERVING if partition in settled or partition in releasing:
                     touched.append(assignment)
                 case Phase.SERVING if not assignment.ledger.open:
-                    position = clients.subscription.position(partition)
-                    if position is not None and assignment.ledger.advance_to(position):
+                    if _position(assignment, clients) > assignment.ledger.next:
                         touched.append(assignment)
         return touched
 
@@ -112,6 +112,7 @@ class Committer:
         self,
         selection: Selection,
         touched: list[Assignment],
+        clients: Clients,
         membership: Membership,
         releasing: frozenset[int],
     ) -> _Filled:
@@ -125,9 +126,11 @@ class Committer:
         ledgers: dict[int, int] = {}
         for assignment in touched:
             partition = assignment.partition
-            for conversation, (_, raw) in states.get(partition, {}).items():
-                records.append(Outgoing(self._changelog, state_key(conversation), raw, partition=partition))
-            balance = balances[partition] = assignment.ledger.after(settled.get(partition, ()))
+            for conversation, written in states.get(partition, {}).items():
+                records.append(Outgoing(self._changelog, state_key(conversation), written.raw, partition=partition))
+            balance = balances[partition] = assignment.ledger.after(
+                settled.get(partition, ()), _position(assignment, clients)
+            )
             ledger = assignment.ledger_record(balance, released=partition in releasing)
             ledgers[partition] = len(records)
             records.append(Outgoing(self._changelog, ledger_key(partition), ledger, partition=partition))
@@ -135,12 +138,12 @@ class Committer:
         batch = Batch(records=records, offsets=offsets, membership=membership, ledgers=ledgers)
         return _Filled(batch, balances, states)
 
-    def _fitted(self, state: ConversationState) -> tuple[ConversationState, bytes]:
+    def _fitted(self, state: ConversationState) -> Written:
         raw = state.dump()
         if len(raw) <= self._max_state_bytes:
-            return state, raw
-        state = fit(state, self._max_state_bytes)
-        return state, state.dump()
+            return Written(state, state, raw)
+        fitting = fit(state, self._max_state_bytes)
+        return Written(state, fitting, fitting.dump())
 
     def _settle(self, clients: Clients, selection: Selection, filled: _Filled, positions: Mapping[int, int]) -> None:
         """What the transaction said is now so."""
@@ -153,6 +156,7 @@ class Committer:
                 assignment.timestamps.pop(record.offset, None)
         for partition, balance in filled.balances.items():
             assignment = self._assignments[partition]
+            assignment.ledger.balanced(balance)
             assignment.states.commit(filled.states.get(partition, {}), positions[partition])
             if assignment.phase is Phase.CLAIMING:
                 assignment.move_to(Phase.SERVING)
@@ -176,6 +180,11 @@ class Committer:
 
     def _isolate(self, selection: Selection, cause: str) -> None:
         """The broker refuses a record: settlements go one by one until the guilty one is found and dead-lettered."""
+        if not selection.settlements:
+            raise Fatal(
+                Code.RECORD_REFUSED,
+                f"the broker refuses even a ledger record: {cause}; check max.message.bytes of {self._changelog}",
+            )
         if len(selection.settlements) != 1:
             self._outbox.isolate(selection)
             return
@@ -192,3 +201,13 @@ class Committer:
         assignment.states.forget(guilty.conversation)
         if later:
             self._intake.put_back(assignment, [settlement.arrivals for settlement in later], moment)
+
+
+def _position(assignment: Assignment, clients: Clients) -> int:
+    """How far the partition was read, every record before it seen by the ledger; 0 where that is not known.
+
+    What is read of a partition that is about to be given away is not admitted: its position says nothing.
+    """
+    if assignment.is_closing or assignment.phase is not Phase.SERVING:
+        return 0
+    return clients.subscription.position(assignment.partition) or 0

@@ -10,7 +10,7 @@ client, because they are others' when it returns.
 from collections.abc import Sequence
 from typing import Protocol
 
-from stream_worker.admission.pressure import Load, Pace, Pressure
+from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure
 from stream_worker.assignment import Assignment, Phase, Restore
 from stream_worker.clock import Clock, Moment
 from stream_worker.committer import Committer
@@ -22,6 +22,7 @@ from stream_worker.inbox import Inbox
 from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
 from stream_worker.observer import Observer, Snapshot
+from stream_worker.record import Record
 from stream_worker.settings import Settings
 from stream_worker.taking import Taking
 from stream_worker.turns import Turns
@@ -83,6 +84,7 @@ class Worker:
         self._pressure = Pressure(settings.admission)
         self._commit_due = 0.0
         self._snapshot_due = 0.0
+        self._paused: set[int] = set()
         self._took = 0
         self._stopping = False
 
@@ -162,6 +164,17 @@ class Worker:
     def _admit(self) -> None:
         records = self._connection.clients.subscription.take(self._pressure.limit, self._wait())
         moment = Moment.of(self._clock)
+        in_hand = self._in_hand()
+        self._admit_all(records, moment)
+        if self._pressure.pace is Pace.SLOW:
+            # What settles without a turn is not slowed down.
+            for _ in range(FULL_SPEED):
+                if not records or self._in_hand() > in_hand or not self._pressure.may_take_settled(self._load()):
+                    break
+                records = self._connection.clients.subscription.take(1, 0.0)
+                self._admit_all(records, moment)
+
+    def _admit_all(self, records: Sequence[Record], moment: Moment) -> None:
         for record in records:
             assignment = self._assignments.get(record.partition)
             if assignment is not None and assignment.is_serving and not assignment.is_closing:
@@ -169,11 +182,14 @@ class Worker:
                 self._took += 1
 
     def _wait(self) -> float:
-        """Waits on the inbox while turns run; returns how long the poll may wait when none do. Busy: not at all."""
+        """Waits on the inbox while turns run or little may be taken; returns how long the poll may wait otherwise.
+
+        Busy at full speed: not at all.
+        """
         took, self._took = self._took, 0
-        if took:
+        if took and self._pressure.pace is Pace.FULL:
             return 0.0
-        if self._turns.running:
+        if self._turns.running or self._pressure.pace is not Pace.FULL:
             self._inbox.wait(self._settings.tick_ms / 1000)
             return 0.0
         if any(assignment.phase in _BEING_TAKEN for assignment in self._assignments.values()):
@@ -192,19 +208,27 @@ class Worker:
         now = self._clock.monotonic()
         before = self._pressure.pace
         pace = self._pressure.update(self._load(), now, engine_away=self._turns.engine_away)
-        if pace is not before:
-            serving = [partition for partition, each in self._assignments.items() if each.is_serving]
-            if pace is Pace.PAUSED:
-                self._connection.clients.subscription.pause(serving)
-            elif before is Pace.PAUSED:
-                self._connection.clients.subscription.resume(serving)
+        if pace is Pace.PAUSED:
+            self._pause({partition for partition, each in self._assignments.items() if each.is_serving})
+        elif before is Pace.PAUSED:
+            self._connection.clients.subscription.resume(sorted(self._paused))
+            self._paused.clear()
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
             self._observer.snapshot(self._snapshot(pace is Pace.PAUSED))
 
+    def _pause(self, serving: set[int]) -> None:
+        """Pauses what is not paused yet: partitions that were claimed meanwhile, too."""
+        if fresh := serving - self._paused:
+            self._connection.clients.subscription.pause(sorted(fresh))
+            self._paused |= fresh
+
+    def _in_hand(self) -> int:
+        return sum(each.waiting_events for each in self._assignments.values())
+
     def _load(self) -> Load:
         return Load(
-            events=sum(each.waiting_events for each in self._assignments.values()),
+            events=self._in_hand(),
             bytes=sum(each.held_bytes for each in self._assignments.values()),
             uncommitted=len(self._outbox),
         )
@@ -233,7 +257,7 @@ class Worker:
             lags=lags,
             ages_s={partition: self._age(each) for partition, each in self._assignments.items()},
             running_turns=self._turns.running,
-            waiting_events=sum(each.waiting_events for each in self._assignments.values()),
+            waiting_events=self._in_hand(),
             uncommitted=len(self._outbox),
             paused=paused,
             engine_away=self._turns.engine_away,
@@ -267,6 +291,7 @@ class Worker:
             self._connection.clients.changelog.close(partition)
             assignment.move_to(Phase.GONE)
             del self._assignments[partition]
+            self._paused.discard(partition)
         self._outbox.drop(partitions)
 
     def _replace_clients(self, error: ClientsBroken) -> None:

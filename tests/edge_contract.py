@@ -285,6 +285,21 @@ class EdgeContract:
         (moved,) = second.owned
         assert second.facts(moved).committed == 1
 
+    def test_no_position_is_told_while_the_listener_is_served(self, harness: Harness) -> None:
+        """The client may have handed out records that `take` has not returned yet."""
+        first = joined(harness, "a")
+        for partition in (0, 1):
+            harness.append(events(harness), b"c", b"{}", partition=partition)
+            first.subscription.start_at(partition, 0)
+        harness.until(lambda: pumped(first, 2))
+        assert [first.subscription.position(partition) for partition in (0, 1)] == [1, 1]
+        told: list[int | None] = []
+        first.on_revoked = lambda: told.extend(first.subscription.position(partition) for partition in (0, 1))
+        second = Member(harness, "b")
+        second.join()
+        harness.until(lambda: shared(first, second))
+        assert told == [None, None]
+
     def test_leaving_gives_the_partitions_back(self, harness: Harness) -> None:
         first = joined(harness, "a")
         second = Member(harness, "b")

@@ -51,6 +51,10 @@ class Pressure:
             case Pace.PAUSED:
                 return 0
 
+    def may_take_settled(self, load: Load) -> bool:
+        """Whether events that settle without a turn may be taken on, above the upper mark of events, too."""
+        return load.bytes < self._settings.upper_mark_bytes and load.uncommitted < _MAX_UNCOMMITTED
+
     def update(self, load: Load, now: float, *, engine_away: bool) -> Pace:
         """The pace under this load: slow above the upper mark, paused where that lasts, full at the lower mark."""
         settings = self._settings

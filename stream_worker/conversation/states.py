@@ -8,12 +8,25 @@ that write again.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from stream_worker.conversation.state import EMPTY, ConversationState, load_state
 from stream_worker.conversation.store import Store
 from stream_worker.errors import PartitionRefused, StateUnreadable
 
 _CACHED_STATES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A state as a transaction wrote it: `settled` is what the turn left, `kept` what was encoded in `raw`.
+
+    They differ where the state had to be cut.
+    """
+
+    settled: ConversationState
+    kept: ConversationState
+    raw: bytes
 
 
 class States:
@@ -43,15 +56,15 @@ class States:
         """Back to the committed value."""
         self._overlay.pop(conversation, None)
 
-    def commit(self, states: Mapping[str, tuple[ConversationState, bytes]], position: int) -> None:
-        """These values, each with its encoded form, are committed up to this changelog position."""
+    def commit(self, states: Mapping[str, Written], position: int) -> None:
+        """These values are committed up to this changelog position."""
         self._store.apply(
-            self._partition, {conversation.encode(): raw for conversation, (_, raw) in states.items()}, position
+            self._partition, {conversation.encode(): written.raw for conversation, written in states.items()}, position
         )
-        for conversation, (state, _) in states.items():
-            if self._overlay.get(conversation) is state:
+        for conversation, written in states.items():
+            if self._overlay.get(conversation) is written.settled:
                 del self._overlay[conversation]
-            self._keep(conversation, state)
+            self._keep(conversation, written.kept)
 
     def _load(self, raw: bytes) -> ConversationState:
         try:

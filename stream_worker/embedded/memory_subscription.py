@@ -42,6 +42,7 @@ class MemorySubscription:
         self._next: dict[int, int] = {}  # where a started partition is read next
         self._started: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._in_call = False
 
     def join(self, listener: RebalanceListener) -> None:
         self._listener = listener
@@ -49,8 +50,14 @@ class MemorySubscription:
     def take(self, limit: int, wait_s: float) -> list[Record]:  # noqa: ARG002 - nothing waits here
         if not self._connection.is_up() or self._listener is None:
             return []
-        self._serve(self._listener)
-        return self._fetch(limit)
+        # As the real client may: a callback is served between two records of one call.
+        self._in_call = True
+        first = self._fetch(1) if limit else []
+        try:
+            self._serve(self._listener)
+        finally:
+            self._in_call = False
+        return [*(record for record in first if record.partition in self._next), *self._fetch(limit - len(first))]
 
     def start_at(self, partition: int, offset: int) -> None:
         if partition in self._owned:
@@ -64,6 +71,8 @@ class MemorySubscription:
         self._paused.difference_update(partitions)
 
     def position(self, partition: int) -> int | None:
+        if self._in_call:
+            return None
         position = self._next.get(partition)
         return position if position != self._started.get(partition) else None
 

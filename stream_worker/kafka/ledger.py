@@ -89,15 +89,14 @@ class Ledger:
         """Raises KeyError for an offset that is not open: settling twice is a bug."""
         del self._open[offset]
 
-    def advance_to(self, position: int) -> bool:
-        """Raises `next` to the consumer's position, which passes control records. Only when nothing is open."""
-        if self._open or position <= self._next:
-            return False
-        self._next = position
-        return True
+    def after(self, settled: Collection[int], position: int = 0) -> Balance:
+        """The balance once `settled` are settled; the ledger itself stays as it is.
 
-    def after(self, settled: Collection[int]) -> Balance:
-        """The balance once `settled` are settled; the ledger itself stays as it is."""
-        if not settled:
-            return Balance(self._next, tuple(self._open))
-        return Balance(self._next, tuple(offset for offset in self._open if offset not in settled))
+        Where nothing stays open, `next` rises to the consumer's `position`, which passes control records.
+        """
+        still_open = tuple(offset for offset in self._open if offset not in settled) if settled else tuple(self._open)
+        return Balance(self._next if still_open else max(self._next, position), still_open)
+
+    def balanced(self, balance: Balance) -> None:
+        """The balance was committed, and its settled offsets were settled: `next` stands where it says."""
+        self._next = max(self._next, balance.next)

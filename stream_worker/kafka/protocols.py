@@ -45,6 +45,8 @@ class Subscription(Protocol):
     def take(self, limit: int, wait_s: float) -> list[Record]:
         """At most `limit` records; waits `wait_s` only while there is none. Serves the listener.
 
+        With a limit of 0 the listener is served, and a partition that is not paused may still give one record.
+
         Raises ClientsBroken when the client is beyond repair, Fatal when access is refused.
         """
         ...
@@ -60,7 +62,11 @@ class Subscription(Protocol):
     def resume(self, partitions: Sequence[int]) -> None: ...
 
     def position(self, partition: int) -> int | None:
-        """One past the last record taken, control records passed, too. None before the first one after `start_at`."""
+        """One past the last record that `take` has returned, control records passed, too.
+
+        None before the first record after `start_at`, and while the listener is served: records that the client has
+        handed out may not have been returned by then.
+        """
         ...
 
     def high_watermark(self, partition: int) -> int | None:

@@ -27,6 +27,8 @@ class KafkaSubscription:
         self._failure: Exception | None = None
         self._listener: RebalanceListener | None = None
         self._closed = False
+        self._in_call = False
+        """The client is serving callbacks: what it has handed out so far has not been returned yet."""
 
     def join(self, listener: RebalanceListener) -> None:
         self._listener = listener
@@ -35,14 +37,14 @@ class KafkaSubscription:
         )
 
     def take(self, limit: int, wait_s: float) -> list[Record]:
-        # `consume(n, t)` would wait t for a full batch; so wait for one, then take what is there.
-        first = self._consumer.poll(wait_s)
+        with self._calling(), _client_errors():
+            # `consume(n, t)` would wait t for a full batch; so wait for one, then take what is there.
+            first = self._consumer.poll(wait_s)
+            more = self._consumer.consume(limit - 1, 0) if first is not None and limit > 1 else ()
         self._raise_failure()
         if first is None:
             return []
-        messages = [first, *(self._consumer.consume(limit - 1, 0) if limit > 1 else ())]
-        self._raise_failure()
-        return [record for message in messages if (record := self._record(message)) is not None]
+        return [record for message in (first, *more) if (record := self._record(message)) is not None]
 
     def start_at(self, partition: int, offset: int) -> None:
         # Unassigning and assigning again is quick (0.05 s to the first record); seek and resume take a second.
@@ -64,7 +66,7 @@ class KafkaSubscription:
             self._consumer.resume(self._places(partitions))
 
     def position(self, partition: int) -> int | None:
-        if partition not in self._read_from:
+        if self._in_call or partition not in self._read_from:
             return None
         with _client_errors():
             offset: int = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
@@ -84,7 +86,7 @@ class KafkaSubscription:
 
     def leave(self, deadline_s: float) -> None:
         """A static member does not leave on close: the partitions are given back by unsubscribing first."""
-        with _client_errors():
+        with self._calling(), _client_errors():
             self._consumer.unsubscribe()
             for _ in range(max(1, int(deadline_s / 0.05))):
                 if not self._assigned:
@@ -140,6 +142,14 @@ class KafkaSubscription:
                 consumer.incremental_unassign(places)
 
         self._keeping_failure(let_go)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        self._in_call = True
+        try:
+            yield
+        finally:
+            self._in_call = False
 
     def _keeping_failure(self, action: Callable[[], None]) -> None:
         try:

@@ -12,16 +12,15 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
 
-from stream_worker import taking
+from stream_worker import committer, taking
 from stream_worker.assignment import Assignment
 from stream_worker.clock import Moment
 from stream_worker.committer import Committer
 from stream_worker.contracts.internal import STATE_PREFIX
 from stream_worker.errors import ClientsBroken, Code
 from stream_worker.kafka import faults, offsets
-from stream_worker.kafka.ledger import Ledger
 from stream_worker.kafka.outbox import Selection
-from stream_worker.kafka.protocols import Batch, ChangelogRecord, Membership, PartitionFacts, RebalanceListener
+from stream_worker.kafka.protocols import Batch, ChangelogRecord, Clients, Membership, PartitionFacts, RebalanceListener
 from stream_worker.kafka.reconcile import Start, reconcile
 from stream_worker.kafka.subscription import KafkaSubscription
 from stream_worker.kafka.transactions import KafkaTransactions
@@ -170,8 +169,8 @@ def _find_by_turn(self: Turns, ref: TurnRef) -> tuple[Assignment, Phase] | None:
     return None if assignment is None or phase is None else (assignment, phase)
 
 
-def _stay(self: Ledger, position: int) -> bool:
-    return False
+def _unknown(assignment: Assignment, clients: Clients) -> int:
+    return 0
 
 
 def _only_close(self: KafkaSubscription, deadline_s: float) -> None:
@@ -193,6 +192,6 @@ _PATCHES = {
     Bug.WHOLE_TRANSACTION_GUILTY: _Patch(Committer, "_isolate", _blame_all),
     Bug.FENCED_TAKEN_FOR_BROKEN: _Patch(faults, "_fenced", _broken),
     Bug.LATE_RESULTS_TAKEN: _Patch(Turns, "_find", _find_by_turn),
-    Bug.POSITION_NOT_FOLLOWED: _Patch(Ledger, "advance_to", _stay),
+    Bug.POSITION_NOT_FOLLOWED: _Patch(committer, "_position", _unknown),
     Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),
 }
