@@ -50,5 +50,17 @@ class DeadLetterReason(StrEnum):
     SUSPECTED_CRASH = "suspected_crash"
 
 
+class FallbackReason(StrEnum):
+    """Why an engine took a slower path than the fastest it has."""
+
+    NO_COMPILER = "no_compiler"
+    BUILD_FAILED = "build_failed"
+    CPU = "cpu"
+    DEVICE = "device"
+    ARCHITECTURE = "architecture"
+    DTYPE = "dtype"
+    ATTENTION = "attention"
+
+
 #: Outcomes whose event ids are remembered: a later copy of the event is a duplicate.
 REMEMBERED = frozenset({Outcome.REPLIED, Outcome.MERGED, Outcome.SILENT, Outcome.WITHDRAWN})
