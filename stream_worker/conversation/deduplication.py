@@ -24,4 +24,6 @@ def remember(window: str, digests: Iterable[str], size: int) -> str:
     """The window with these digests added, the oldest ones beyond `size` forgotten."""
     if size == 0:
         return ""
-    return (window + "".join(event_digest + " " for event_digest in digests))[-size * _STRIDE :]
+    for event_digest in digests:
+        window += event_digest + " "
+    return window[-size * _STRIDE :]

@@ -22,7 +22,7 @@ _JOINER = "\u034f"
 _NARROW = ".!?…"
 _WIDE = "。！？｡؟۔।॥"
 _WIDE_MARKS = frozenset(_WIDE)
-_END = re.compile(rf"(?<![{_NARROW}{_WIDE}])([{_NARROW}{_WIDE}]+)[\])}}\"'»”’」』）】》]*(?P<gap>\s*)")
+_END = re.compile(rf"([{_NARROW}{_WIDE}]+)[\])}}\"'»”’」』）】》]*(?P<gap>\s*)")
 
 Detect = Callable[[str], str | None]
 
@@ -46,7 +46,7 @@ class Parser:
     def __init__(self, languages: tuple[str, ...]) -> None:
         """Raises Misconfigured when several languages are declared and one of them cannot be told from others."""
         self._default = languages[0]
-        self._detect: Detect = _detector(languages) if len(languages) > 1 else lambda _: self._default
+        self._detect = _detector(languages) if len(languages) > 1 else None
 
     def parse(self, text: str) -> Parsed:
         normalised = _normalised(text)
@@ -54,6 +54,8 @@ class Parser:
 
     def _language(self, text: str) -> str:
         """A text without words of any declared language (an emoji, a number) counts as the first one."""
+        if self._detect is None:
+            return self._default
         # A lone surrogate is legal in JSON, but no detector takes it.
         start = text[:_LANGUAGE_CHARACTERS].encode(errors="ignore").decode()
         return self._detect(start) or self._default
