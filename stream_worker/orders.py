@@ -8,12 +8,13 @@ counted and dropped by the worker, in one place.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 from stream_worker.outcome import DeadLetterReason, FinishReason
 from stream_worker.tokens import Prompt, Sampling, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class TurnRef:
+class TurnRef(Struct, frozen=True):
     """Names one attempt of one turn under one term of its partition."""
 
     partition: int

@@ -6,10 +6,10 @@ headers and the first part of the value.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
+from msgspec import Struct
 
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
@@ -35,8 +35,7 @@ _DEFAULT_MAX_BYTES = 1_000_000
 _NO_HEADERS = InputHeaders()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """How a turn's reply came about, as far as the records tell of it."""
 
     text: str

@@ -1,12 +1,11 @@
 """Kafka records as plain data: what comes in, and what is to go out."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One record as it was read; nothing is decoded."""
 
     topic: str
@@ -18,8 +17,7 @@ class Record:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """One record to produce. Without a partition the key decides, with murmur2 as in Java."""
 
     topic: str

@@ -4,8 +4,9 @@ A turn never leaves the worker thread. Each phase is its own type that holds
 exactly what is known by then; a turn moves on by being replaced.
 """
 
-from dataclasses import dataclass
 from hashlib import blake2b
+
+from msgspec import Struct
 
 from stream_worker.bot.bot import Bot
 from stream_worker.contracts.decode import Arrival
@@ -16,8 +17,7 @@ from stream_worker.stages.parsing import Parsed
 from stream_worker.stages.prompter import PreparedPrompt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(Struct, frozen=True, kw_only=True):
     """One attempt of a turn. Times are of the monotonic clock, but for `started_ms`."""
 
     ref: TurnRef
@@ -43,16 +43,14 @@ class Turn:
         return self.pending.first
 
 
-@dataclass(frozen=True, slots=True)
-class Understanding:
+class Understanding(Struct, frozen=True):
     """The encoder has it, until `deadline`."""
 
     turn: Turn
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """What is to be done is known; `understanding` is None for a bot without intents."""
 
     turn: Turn
@@ -60,8 +58,7 @@ class Decided:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Generating:
+class Generating(Struct, frozen=True):
     """The engine has it, until `deadline`. `seed` and `prompt` are kept for the analysis."""
 
     decided: Decided
@@ -74,8 +71,7 @@ class Generating:
         return self.decided.turn
 
 
-@dataclass(frozen=True, slots=True)
-class Resting:
+class Resting(Struct, frozen=True):
     """It failed and starts again at `until`."""
 
     turn: Turn

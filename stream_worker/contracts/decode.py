@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import Any
 
 import orjson
+from msgspec import Struct
 from pydantic import TypeAdapter, ValidationError
 
 from stream_worker.contracts.event import EVENT_TYPES, Event
@@ -25,8 +26,7 @@ class DecodeRules:
     wrong_key_allowed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """A decoded event with its place in the topic.
 
     `conversation` is the key of every topic. `identity` is a hash of conversation, source and event id, 32 hex
@@ -46,8 +46,7 @@ class Arrival:
         return self.record.offset
 
 
-@dataclass(frozen=True, slots=True)
-class Undecodable:
+class Undecodable(Struct, frozen=True):
     """A record that cannot become an event. `detail` names fields, never their content."""
 
     record: Record

@@ -10,7 +10,8 @@ queue: they end what runs and what waits. Time comes in as an argument.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.event import (
@@ -31,8 +32,7 @@ from stream_worker.turn_taking import QUEUED, OnNewMessage, TurnTaking
 _BETWEEN_NEIGHBOURS = (ActionResult, Deletion, Edit, Feedback, Reaction, Signal)
 
 
-@dataclass(frozen=True, slots=True)
-class StateEvent:
+class StateEvent(Struct, frozen=True):
     """An event that changes state or history, and is answered by nobody."""
 
     arrival: Arrival
@@ -44,30 +44,25 @@ Waiting = PendingTurn | StateEvent
 # What came of putting an event into the mailbox.
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True):
     """It waits its turn, or settles with the turn it joined."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shed:
+class Shed(Struct, frozen=True):
     """The mailbox is full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(Struct, frozen=True):
     """The mailbox holds it already: a duplicate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """It joined the running turn: cancel that and start `turn` with a higher attempt, not before its hold ends."""
 
     turn: PendingTurn
 
 
-@dataclass(frozen=True, slots=True)
-class Preempt:
+class Preempt(Struct, frozen=True):
     """It ends the running turn and those that waited: their events are `withdrawn`, in order."""
 
     running: PendingTurn | None

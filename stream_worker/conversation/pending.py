@@ -4,15 +4,15 @@ The first event names the turn, whatever becomes of it: a deleted message stays
 in its turn and settles with it, as `withdrawn`.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.event import Deletion, Edit, Message, SenderRole, Trigger
 from stream_worker.outcome import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(Struct, frozen=True):
     """A message of a turn with its text as it stands after its edits."""
 
     arrival: Arrival
@@ -24,8 +24,7 @@ class Spoken:
         return self.arrival.event.message_id or self.arrival.event_id
 
 
-@dataclass(frozen=True, slots=True)
-class PendingTurn:
+class PendingTurn(Struct, frozen=True):
     """Events that are answered together: messages or a trigger, with their edits and deletions, in order.
 
     It does not start before `hold_until_ms` (wall time), as more messages may follow.

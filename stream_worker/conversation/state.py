@@ -7,10 +7,11 @@ token ids.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
 import orjson
+from msgspec import Struct, field
 
 from stream_worker.conversation.deduplication import remember
 from stream_worker.errors import Code, Fatal, StateUnreadable
@@ -32,8 +33,7 @@ class Holder(StrEnum):
     HUMAN = "human"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One thing said. `event_id` is the event's, or the reply's id for the bot's own lines."""
 
     speaker: Speaker
@@ -42,8 +42,7 @@ class Line:
     at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationState:
+class ConversationState(Struct, frozen=True, kw_only=True):
     format: int = STATE_FORMAT
     history: tuple[Line, ...] = ()
     intent: str | None = None
@@ -54,7 +53,7 @@ class ConversationState:
     remembered: str = ""
 
     def dump(self) -> bytes:
-        return orjson.dumps(self)
+        return msgspec.json.encode(self)
 
 
 EMPTY = ConversationState()
@@ -63,64 +62,55 @@ EMPTY = ConversationState()
 # Changes: what a turn or an event does to the state.
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """Lines are added to the history."""
 
     lines: tuple[Line, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
+class Understood(Struct, frozen=True):
     """The dialogue's intent and slots after a turn."""
 
     intent: str | None
     slots: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Prompted:
+class Prompted(Struct, frozen=True):
     """The ids that stand for the history up to now. `dropped` lines were cut from its front to fit the model."""
 
     prompt: StoredPrompt | None
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBy:
+class HeldBy(Struct, frozen=True):
     holder: Holder
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """Event digests that were settled."""
 
     digests: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
+class Rewritten(Struct, frozen=True):
     """An older line has a new text, or is gone (None)."""
 
     event_id: str
     text: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The dialogue is over: intent, slots and holder start anew; the history stays."""
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(Struct, frozen=True):
     """Nothing stays but the digests, so that a repeated event does not bring the text back."""
 
 
 Change = Said | Understood | Prompted | HeldBy | Remembered | Rewritten | Ended | Erased
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Struct, frozen=True, kw_only=True):
     """How much may be kept."""
 
     max_messages: int

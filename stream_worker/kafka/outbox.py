@@ -8,13 +8,14 @@ until the guilty one is found.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from stream_worker.contracts.decode import Arrival
 from stream_worker.conversation.state import ConversationState
 from stream_worker.record import Outgoing, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(Struct, frozen=True, kw_only=True):
     """Events of one partition that end together, and everything that comes of it.
 
     `arrivals` can start again if the broker refuses this settlement or one

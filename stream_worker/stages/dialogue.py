@@ -4,16 +4,16 @@ The active intent and its slots are carried over: a message that only fills
 slots ("What about Shanghai?") keeps the intent and changes the slot.
 """
 
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from stream_worker.bot.bot import Bot, IntentRule, ModelReply, TemplateReply
 from stream_worker.conversation.state import Change, ConversationState, HeldBy, Holder, Understood
 from stream_worker.orders import Encoded
 
 
-@dataclass(frozen=True, slots=True)
-class UsedSlot:
+class UsedSlot(Struct, frozen=True):
     """A slot as this turn uses it; `carried` ones come from an earlier turn."""
 
     name: str
@@ -24,21 +24,18 @@ class UsedSlot:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommandDraft:
+class CommandDraft(Struct, frozen=True):
     """A command to emit with the reply."""
 
     name: str
     arguments: dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelAnswer:
+class ModelAnswer(Struct, frozen=True):
     """The model is to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class TextAnswer:
+class TextAnswer(Struct, frozen=True):
     """The bot file has the answer."""
 
     text: str
@@ -47,8 +44,7 @@ class TextAnswer:
 Answer = ModelAnswer | TextAnswer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What is done, and the changes it means for the state."""
 
     name: str
