@@ -1,9 +1,16 @@
 """What the worker tells of itself, turned into metrics, logs and the health board.
 
 Runs on the worker thread. Log lines carry ids and coordinates, never a text.
+What happens thousands of times a second is gathered, and counted with the
+next beat: once a tick instead of once a message.
 """
 
+from collections import Counter
+from logging import DEBUG
+from operator import attrgetter
+
 import structlog
+from msgspec import Struct
 
 from stream_worker.clock import Clock
 from stream_worker.contracts.metric import Timings
@@ -31,6 +38,16 @@ _BEING_TAKEN = frozenset({"asking", "restoring", "claiming"})
 _REFUSED = "refused"
 
 
+class _Reply(Struct, frozen=True):
+    """What is counted of one reply."""
+
+    intent: str
+    finish: FinishReason
+    timings: Timings
+    usage: Usage | None
+    trace_id: str
+
+
 class Reporter:
     """The worker's observer in production."""
 
@@ -40,11 +57,15 @@ class Reporter:
         self._engine = engine
         self._clock = clock
         self._model = engine.capabilities.model
+        self._settled: Counter[Outcome] = Counter()
+        self._replies: list[_Reply] = []
         # Bound once, with the levels of the settings: an unbound one is configured anew at each call.
         self._log = structlog.get_logger().bind()
 
     def beat(self) -> None:
         self._board.beat(Loop.WORKER)
+        if self._settled:
+            self._count_gathered()
 
     def snapshot(self, snapshot: Snapshot) -> None:
         phases = list(snapshot.phases.values())
@@ -69,7 +90,7 @@ class Reporter:
         self._read_engine()
 
     def settled(self, outcome: Outcome, events: int) -> None:
-        self._metrics.count(Metric.EVENTS, outcome, amount=events)
+        self._settled[outcome] += events
 
     def dead_lettered(self, reason: DeadLetterReason, partition: int, offset: int, detail: str) -> None:
         self._metrics.count(Metric.DEAD_LETTERS, reason)
@@ -78,18 +99,12 @@ class Reporter:
     def replied(
         self, turn: Turn, intent: str | None, finish: FinishReason, timings: Timings, usage: Usage | None
     ) -> None:
-        metrics = self._metrics
-        metrics.count(Metric.REPLIES, self._model, finish)
-        metrics.count(Metric.UNDERSTOOD, intent or OUT_OF_SCOPE)
-        trace = trace_id(turn.first.headers.traceparent)
-        metrics.observe(Metric.EVENT_TO_REPLY, timings.total, trace_id=trace)
-        metrics.observe(Metric.QUEUE, timings.waiting, Queue.MAILBOX)
-        metrics.observe(Metric.STAGE, timings.parse, Stage.PARSE)
-        if timings.understand:
-            metrics.observe(Metric.STAGE, timings.understand, Stage.UNDERSTAND)
-        if usage is not None:
-            self._generated(timings, usage)
-        self._log.debug("replied", **_ids(turn), intent=intent, finish_reason=finish, seconds=round(timings.total, 3))
+        traceparent = turn.first.headers.traceparent
+        trace = trace_id(traceparent) if traceparent else ""
+        self._replies.append(_Reply(intent or OUT_OF_SCOPE, finish, timings, usage, trace))
+        if self._log.is_enabled_for(DEBUG):
+            seconds = round(timings.total, 3)
+            self._log.debug("replied", **_ids(turn), intent=intent, finish_reason=finish, seconds=seconds)
 
     def first_delta(self, turn: Turn, seconds: float) -> None:  # noqa: ARG002
         self._metrics.observe(Metric.EVENT_TO_FIRST_DELTA, seconds)
@@ -141,6 +156,25 @@ class Reporter:
     def clients_replaced(self, error: StreamWorkerError) -> None:
         self._metrics.count(Metric.CLIENTS_REPLACED)
         self._log.error("clients replaced", code=error.code.id, detail=error.detail)
+
+    def _count_gathered(self) -> None:
+        settled, self._settled = self._settled, Counter()
+        replies, self._replies = self._replies, []
+        metrics = self._metrics
+        for outcome, events in settled.items():
+            metrics.count(Metric.EVENTS, outcome, amount=events)
+        for finish, number in Counter(map(attrgetter("finish"), replies)).items():
+            metrics.count(Metric.REPLIES, self._model, finish, amount=number)
+        for intent, number in Counter(map(attrgetter("intent"), replies)).items():
+            metrics.count(Metric.UNDERSTOOD, intent, amount=number)
+        metrics.observe_all(Metric.EVENT_TO_REPLY, [(reply.timings.total, reply.trace_id) for reply in replies])
+        metrics.observe_all(Metric.QUEUE, [(reply.timings.waiting, "") for reply in replies], Queue.MAILBOX)
+        metrics.observe_all(Metric.STAGE, [(reply.timings.parse, "") for reply in replies], Stage.PARSE)
+        for reply in replies:
+            if reply.timings.understand:
+                metrics.observe(Metric.STAGE, reply.timings.understand, Stage.UNDERSTAND)
+            if reply.usage is not None:
+                self._generated(reply.timings, reply.usage)
 
     def _generated(self, timings: Timings, usage: Usage) -> None:
         metrics = self._metrics

@@ -56,11 +56,16 @@ class Metrics:
         assert isinstance(child, Gauge)
         child.set(value)
 
-    def observe(self, name: Metric, value: float, *values: str, trace_id: str = "") -> None:
-        """Adds to a histogram; with a trace id as its bucket's exemplar."""
+    def observe(self, name: Metric, value: float, *values: str) -> None:
+        """Adds to a histogram."""
+        self.observe_all(name, [(value, "")], *values)
+
+    def observe_all(self, name: Metric, observed: Iterable[tuple[float, str]], *values: str) -> None:
+        """Adds many to a histogram, each with a trace id as its bucket's exemplar, or with an empty one."""
         child = self._child(name, values)
         assert isinstance(child, Histogram)
-        child.observe(value, {"trace_id": trace_id} if trace_id else None)
+        for value, trace_id in observed:
+            child.observe(value, {"trace_id": trace_id} if trace_id else None)
 
     def replace(self, name: Metric, values: Mapping[str, float]) -> None:
         """Sets a gauge with one label for each of `values` and drops the series of all others."""

@@ -97,7 +97,6 @@ def live_through(reporter: Reporter, number: int) -> None:
     """Everything that can happen to a worker, once."""
     turn = new_turn(number)
     spent = Timings(waiting=0.1, parse=0.1, understand=0.1, queued=0.1, first_token=0.1, generate=0.4, total=0.8)
-    reporter.beat()
     reporter.settled(Outcome.REPLIED, 1)
     reporter.dead_lettered(DeadLetterReason.INVALID_JSON, 0, number, "not JSON")
     reporter.replied(turn, "weather", FinishReason.STOP, spent, Usage(prompt=5, cached=2, generated=4))
@@ -117,6 +116,7 @@ def live_through(reporter: Reporter, number: int) -> None:
     reporter.aborted("fenced")
     reporter.clients_replaced(Fatal(Code.CLIENTS_BROKEN, "broken"))
     reporter.snapshot(snapshot(range(PARTITIONS)))
+    reporter.beat()
 
 
 @pytest.fixture
