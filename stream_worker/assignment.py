@@ -83,6 +83,10 @@ class Assignment:
     def is_serving(self) -> bool:
         return self.phase is Phase.SERVING
 
+    def has_mailbox(self, conversation: str) -> bool:
+        """Whether anything of the conversation waits or runs."""
+        return conversation in self._mailboxes
+
     def mailbox(self, conversation: str) -> Mailbox:
         box = self._mailboxes.get(conversation)
         if box is None:

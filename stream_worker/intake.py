@@ -152,7 +152,7 @@ class Intake:
 
     def _start_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
         """Starts what may start now in this conversation. Nothing does in a partition given away or refused."""
-        if assignment.is_closing or not assignment.is_serving:
+        if assignment.is_closing or not assignment.is_serving or not assignment.has_mailbox(conversation):
             return
         mailbox = assignment.mailbox(conversation)
         while (head := mailbox.head) is not None:

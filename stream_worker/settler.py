@@ -110,7 +110,7 @@ class Settler:
         self._count(turn.pending.outcomes(Outcome.REPLIED, Outcome.MERGED))
         for command in decision.commands:
             self._observer.command_emitted(command.name)
-        if any(isinstance(change, HeldBy) for change in decision.changes):
+        if decision.hands_over:
             self._observer.handed_over(True)
         usage = answered.generated.usage if answered.generated else None
         self._observer.replied(turn, decision.intent, answered.finish_reason, spent, usage)
@@ -214,7 +214,7 @@ class Settler:
             Settlement(
                 partition=assignment.partition,
                 term=assignment.term,
-                records=tuple(arrival.record for arrival in arrivals),
+                records=tuple([arrival.record for arrival in arrivals]),
                 outgoing=outgoing,
                 arrivals=tuple(arrivals),
                 conversation=conversation,

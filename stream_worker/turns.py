@@ -8,7 +8,6 @@ the settler, exactly once for each event.
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -82,7 +81,8 @@ class Turns:
         self._observer = observer
         self._clock = clock
         self._parsers = {bot.name: Parser(bot.languages) for bot in bots.all}
-        self._running: Counter[str] = Counter()
+        self._running = 0
+        self._running_of: dict[str, int] = {}
         self._freed: list[tuple[Assignment, str]] = []
         self._timers: list[tuple[float, int, TurnRef]] = []
         self._numbers = count()
@@ -91,18 +91,18 @@ class Turns:
     @property
     def running(self) -> int:
         """Turns on the device or resting."""
-        return self._running.total()
+        return self._running
 
     @property
     def engine_away(self) -> bool:
         return self._breaker.is_open
 
     def running_of(self, tenant: str) -> int:
-        return self._running[tenant]
+        return self._running_of.get(tenant, 0)
 
     def has_room(self, moment: Moment) -> bool:
         """Whether another turn may start."""
-        return self.running < self._limits.max_running_turns and self._breaker.may_try(moment.monotonic)
+        return self._running < self._limits.max_running_turns and self._breaker.may_try(moment.monotonic)
 
     def take_freed(self) -> list[tuple[Assignment, str]]:
         """Conversations whose turn ended since the last call: their next one may start."""
@@ -225,7 +225,9 @@ class Turns:
             failures=failures,
             successes_seen=successes_seen,
         )
-        self._running[first.event.tenant] += 1
+        tenant = first.event.tenant
+        self._running += 1
+        self._running_of[tenant] = self._running_of.get(tenant, 0) + 1
         if bot.understanding is None:
             self._decide(assignment, turn, None, moment)
             return
@@ -357,9 +359,10 @@ class Turns:
         assignment.turns.pop(turn.ref.turn_id, None)
         self._previews.void(turn.ref, moment)
         tenant = turn.first.event.tenant
-        self._running[tenant] -= 1
-        if not self._running[tenant]:
-            del self._running[tenant]
+        self._running -= 1
+        self._running_of[tenant] -= 1
+        if not self._running_of[tenant]:
+            del self._running_of[tenant]
 
     def _begin_again(self, assignment: Assignment, phase: TurnPhase, pending: PendingTurn, moment: Moment) -> None:
         turn = phase.turn

@@ -13,7 +13,7 @@ from stream_worker.contracts.headers import JSON, STRUCTURED, InputHeaders, read
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.record import Record
 
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(type_) for name, type_ in EVENT_TYPES.items()}
+_VALIDATE = {name: TypeAdapter(type_).validator.validate_python for name, type_ in EVENT_TYPES.items()}
 _CONTENT_TYPES = frozenset({"", JSON, STRUCTURED})
 
 
@@ -65,7 +65,7 @@ def decode(record: Record, rules: DecodeRules) -> Arrival | Undecodable:
         headers = read_headers(record.headers)
     except UnicodeDecodeError:
         return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "key or headers are not UTF-8")
-    content_type = headers.content_type.partition(";")[0].strip().lower()
+    content_type = headers.content_type and headers.content_type.partition(";")[0].strip().lower()
     if content_type not in _CONTENT_TYPES:
         known = f"{JSON} or {STRUCTURED}"
         return Undecodable(record, DeadLetterReason.UNSUPPORTED_CONTENT_TYPE, f"the content type must be {known}")
@@ -115,12 +115,12 @@ def _parse(record: Record, value: bytes) -> dict[str, Any] | Undecodable:
 
 def _validate(record: Record, fields: dict[str, Any], headers: InputHeaders) -> Event | Undecodable:
     name = fields.get("type") or headers.type.rpartition(".")[2] or "message"
-    adapter = _ADAPTERS.get(name) if isinstance(name, str) else None
-    if adapter is None:
+    validate = _VALIDATE.get(name) if isinstance(name, str) else None
+    if validate is None:
         known = ", ".join(EVENT_TYPES)
         return Undecodable(record, DeadLetterReason.UNKNOWN_TYPE, f"the event's type must be one of {known}")
     try:
-        event: Event = adapter.validate_python(fields | {"type": name})
+        event: Event = validate(fields | {"type": name})
     except ValidationError as error:
         return Undecodable(record, DeadLetterReason.INVALID_EVENT, _where(error))
     return event

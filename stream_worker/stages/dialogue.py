@@ -53,6 +53,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     answer: Answer
     commands: tuple[CommandDraft, ...]
     changes: tuple[Change, ...]
+    hands_over: bool
 
 
 def decide(bot: Bot, state: ConversationState, understanding: Encoded | None) -> Decision:
@@ -73,6 +74,7 @@ def decide(bot: Bot, state: ConversationState, understanding: Encoded | None) ->
             for emit in rule.emit
         ),
         changes=changes,
+        hands_over=rule.handoff,
     )
 
 
@@ -92,6 +94,8 @@ def _intent(bot: Bot, state: ConversationState, understanding: Encoded | None) -
 def _slots(
     rule: IntentRule, state: ConversationState, understanding: Encoded | None, *, carried: bool
 ) -> tuple[UsedSlot, ...]:
+    if not rule.slots:
+        return ()
     found = {
         slot.name: UsedSlot(slot.name, slot.value, False, slot.start, slot.end, slot.score)
         for slot in (understanding.slots if understanding else ())
