@@ -21,6 +21,7 @@ from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
 from stream_worker.errors import Code, Fatal
+from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread
 from stream_worker.kafka.edge import KafkaEdge, identity
@@ -124,6 +125,7 @@ def _serve(
             adopt_group=adopt_group,
         ),
     )
+    collect_seldom()
     _stop_on_signal(lambda: _stop(worker, board))
     try:
         worker.run()

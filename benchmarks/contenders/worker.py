@@ -15,6 +15,7 @@ from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.clock import SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
+from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread, Models
 from stream_worker.inference.scripted import ScriptedStepper
@@ -104,6 +105,7 @@ def build(settings: Settings, kind: str, folder: Path) -> tuple[Worker, Counting
             settings_hash="bench",
         ),
     )
+    collect_seldom()
     worker.join()
     return worker, observer
 
