@@ -150,8 +150,8 @@ class Committer:
         self._outbox.committed(selection)
         for settlement in selection.settlements:
             assignment = self._assignments[settlement.partition]
-            assignment.held_bytes -= settlement.bytes
             for record in settlement.records:
+                assignment.held_bytes -= len(record.value or b"")
                 assignment.ledger.settle(record.offset)
                 assignment.timestamps.pop(record.offset, None)
         for partition, balance in filled.balances.items():

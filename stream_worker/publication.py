@@ -29,10 +29,11 @@ from stream_worker.record import Headers, Outgoing, Record
 from stream_worker.settings import Settings
 from stream_worker.stages.dialogue import CommandDraft
 from stream_worker.stages.preview import Piece
-from stream_worker.turn import Decided, Turn, reply_id
+from stream_worker.turn import Decided, Turn
 
 _DEFAULT_MAX_BYTES = 1_000_000
 _NO_HEADERS = InputHeaders()
+_NO_TOKENS = Tokens()
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -69,7 +70,8 @@ class Publication:
         """Everything a turn leaves that has a reply."""
         turn = decided.turn
         records = [self._reply(turn, decided.decision.intent, answered, now_ms)]
-        records += self._commands(turn, decided.decision.commands, now_ms)
+        if decided.decision.commands:
+            records += self._commands(turn, decided.decision.commands, now_ms)
         if self._publish_analysis:
             records.append(self._analysed(decided, answered, now_ms))
         records += self._turn_metrics(decided, answered, spent, now_ms)
@@ -152,7 +154,8 @@ class Publication:
     ) -> Outgoing:
         """The record that every settled event leaves."""
         event = arrival.event
-        total = max(0, now_ms - arrival.record.timestamp_ms) / 1000
+        if timings is None:
+            timings = Timings(total=max(0, now_ms - arrival.record.timestamp_ms) / 1000)
         metric = EventMetric(
             event_id=arrival.event_id,
             event_type=event.type,
@@ -160,7 +163,7 @@ class Publication:
             conversation_id=event.conversation_id,
             tenant=event.tenant,
             turn_id=turn.ref.turn_id if turn else None,
-            reply_id=_reply_id(turn) if turn and replied else None,
+            reply_id=turn.reply_id if turn and replied else None,
             partition=arrival.record.partition,
             offset=arrival.offset,
             outcome=outcome,
@@ -169,8 +172,8 @@ class Publication:
             attempt=turn.ref.attempt if turn else 0,
             term=turn.ref.term if turn else term,
             at=now_ms,
-            timings=timings or Timings(total=total),
-            tokens=tokens or Tokens(),
+            timings=timings,
+            tokens=tokens or _NO_TOKENS,
             versions=self._versions[turn.bot.name] if turn else self._no_bot,
         )
         headers = self._headers(arrival.event_id, "metric", arrival.headers, now_ms)
@@ -197,7 +200,7 @@ class Publication:
         text, truncated = answered.text, False
         while True:
             reply = Reply(
-                reply_id=_reply_id(turn),
+                reply_id=turn.reply_id,
                 turn_id=turn.ref.turn_id,
                 conversation_id=event.conversation_id,
                 tenant=event.tenant,
@@ -224,7 +227,7 @@ class Publication:
         records = []
         for number, draft in enumerate(drafts, start=1):
             command = Command(
-                command_id=f"{_reply_id(turn)}/{number}",
+                command_id=f"{turn.reply_id}/{number}",
                 turn_id=turn.ref.turn_id,
                 conversation_id=event.conversation_id,
                 tenant=event.tenant,
@@ -242,7 +245,7 @@ class Publication:
         event = turn.first.event
         analysis = Analysis(
             turn_id=turn.ref.turn_id,
-            reply_id=_reply_id(turn),
+            reply_id=turn.reply_id,
             conversation_id=event.conversation_id,
             tenant=event.tenant,
             language=turn.parsed.language,
@@ -328,10 +331,6 @@ def _answered(pending: PendingTurn) -> list[str]:
     """Ids of the events that a turn's reply answers: what was taken back is none of them."""
     ended = pending.outcomes(Outcome.REPLIED, Outcome.MERGED)
     return [arrival.event_id for arrival, outcome in ended if outcome is not Outcome.WITHDRAWN]
-
-
-def _reply_id(turn: Turn) -> str:
-    return reply_id(turn.ref.turn_id, turn.first.headers.redrive)
 
 
 def _generation(bot: Bot, answered: Answered) -> GenerationEvidence | None:

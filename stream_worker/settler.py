@@ -35,7 +35,7 @@ from stream_worker.record import Outgoing
 from stream_worker.settings import Settings
 from stream_worker.stages.notice import user_lines
 from stream_worker.tokens import StoredPrompt
-from stream_worker.turn import Decided, Turn, reply_id
+from stream_worker.turn import Decided, Turn
 
 _MESSAGES_WITHOUT_BOT = 64
 
@@ -229,5 +229,5 @@ def _remembered(arrivals: Sequence[Arrival]) -> Remembered:
 
 def _lines(turn: Turn, reply: str, now_ms: int) -> tuple[Line, ...]:
     """What was said in this turn."""
-    bot = Line(Speaker.BOT, reply, reply_id(turn.ref.turn_id, turn.first.headers.redrive), now_ms)
+    bot = Line(Speaker.BOT, reply, turn.reply_id, now_ms)
     return (*user_lines(turn.pending), bot)

@@ -23,6 +23,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     ref: TurnRef
     conversation: str
     pending: PendingTurn
+    reply_id: str
     bot: Bot
     text: str
     started: float
@@ -40,7 +41,7 @@ class Turn(Struct, frozen=True, kw_only=True):
 
     @property
     def first(self) -> Arrival:
-        return self.pending.first
+        return self.pending.arrivals[0]
 
 
 class Understanding(Struct, frozen=True):

@@ -53,7 +53,7 @@ from stream_worker.stages.notice import heard_lines, notice
 from stream_worker.stages.parsing import Parser
 from stream_worker.stages.prompter import Prompter
 from stream_worker.tokens import StoredPrompt
-from stream_worker.turn import Decided, Generating, Resting, Turn, Understanding, seed_of
+from stream_worker.turn import Decided, Generating, Resting, Turn, Understanding, reply_id, seed_of
 from stream_worker.turn import Phase as TurnPhase
 
 
@@ -216,6 +216,7 @@ class Turns:
             ref=TurnRef(assignment.partition, assignment.term, first.identity, attempt),
             conversation=first.conversation,
             pending=pending,
+            reply_id=reply_id(first.identity, first.headers.redrive),
             bot=bot,
             text=text,
             started=started,

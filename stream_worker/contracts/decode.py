@@ -120,7 +120,8 @@ def _validate(record: Record, fields: dict[str, Any], headers: InputHeaders) -> 
         known = ", ".join(EVENT_TYPES)
         return Undecodable(record, DeadLetterReason.UNKNOWN_TYPE, f"the event's type must be one of {known}")
     try:
-        event: Event = validate(fields | {"type": name})
+        fields["type"] = name
+        event: Event = validate(fields)
     except ValidationError as error:
         return Undecodable(record, DeadLetterReason.INVALID_EVENT, _where(error))
     return event

@@ -31,10 +31,6 @@ class Settlement(Struct, frozen=True, kw_only=True):
     conversation: str = ""
     state: ConversationState | None = None
 
-    @property
-    def bytes(self) -> int:
-        return sum(len(record.value or b"") for record in self.records)
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -16,7 +16,6 @@ from stream_worker.kafka.client_settings import ClientSettings
 from stream_worker.kafka.clients import make_producer
 from stream_worker.kafka.faults import beyond_repair, group_moved_on, refuses_a_record
 from stream_worker.kafka.protocols import Aborted, Batch, CommitResult, Committed, Refused
-from stream_worker.record import Outgoing
 
 _START_S = 120.0
 
@@ -96,27 +95,25 @@ class KafkaTransactions:
         self._producer.flush(0)
 
     def _send(self, batch: Batch, deadline: float) -> None:
-        ledgers = {index: partition for partition, index in batch.ledgers.items()}
-        produce = self._producer.produce
+        ledgers = frozenset(batch.ledgers.values())
+        otherwise = self._keep_failure if self._watch_all else None
+        produce: Callable[..., None] = self._producer.produce
         for index, record in enumerate(batch.records):
-            on_delivery = self._keep_position if index in ledgers else self._keep_failure if self._watch_all else None
+            partition = -1 if record.partition is None else record.partition
+            on_delivery = self._keep_position if index in ledgers else otherwise
             while True:
                 try:
-                    self._produce(produce, record, on_delivery)
+                    produce(
+                        record.topic,
+                        record.value,
+                        record.key,
+                        partition,
+                        on_delivery=on_delivery,
+                        headers=list(record.headers),
+                    )
                     break
                 except BufferError:
                     self._wait_for_room(deadline)
-
-    @staticmethod
-    def _produce(
-        produce: Callable[..., None], record: Outgoing, on_delivery: Callable[[KafkaError, Message], None] | None
-    ) -> None:
-        partition = -1 if record.partition is None else record.partition
-        if on_delivery is None:
-            produce(record.topic, record.value, record.key, partition, headers=list(record.headers))
-        else:
-            headers = list(record.headers)
-            produce(record.topic, record.value, record.key, partition, headers=headers, on_delivery=on_delivery)
 
     def _wait_for_room(self, deadline: float) -> None:
         if time.monotonic() > deadline:

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from stream_worker.bot.bot import Bot, IntentRule, ModelReply, TemplateReply
+from stream_worker.bot.bot import Bot, Emit, IntentRule, ModelReply, TemplateReply
 from stream_worker.conversation.state import Change, ConversationState, HeldBy, Holder, Understood
 from stream_worker.orders import Encoded
 
@@ -69,10 +69,7 @@ def decide(bot: Bot, state: ConversationState, understanding: Encoded | None) ->
         intent=intent,
         slots=slots,
         answer=_answer(rule, values),
-        commands=tuple(
-            CommandDraft(emit.command, {key: template.render(values) for key, template in emit.arguments.items()})
-            for emit in rule.emit
-        ),
+        commands=tuple([_command(emit, values) for emit in rule.emit]),
         changes=changes,
         hands_over=rule.handoff,
     )
@@ -107,6 +104,10 @@ def _slots(
         if carried and name in rule.slots and name not in found
     }
     return (*found.values(), *kept.values())
+
+
+def _command(emit: Emit, values: dict[str, str]) -> CommandDraft:
+    return CommandDraft(emit.command, {key: template.render(values) for key, template in emit.arguments.items()})
 
 
 def _answer(rule: IntentRule, values: dict[str, str]) -> Answer:

@@ -70,6 +70,7 @@ def new_turn(number: int) -> Turn:
         ref=TurnRef(record.partition, 1, f"t-{number}", 1),
         conversation=conversation,
         pending=PendingTurn((arrival,)),
+        reply_id=f"t-{number}",
         bot=BOT,
         text="hello",
         started=0.0,
