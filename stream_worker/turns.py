@@ -353,12 +353,13 @@ class Turns:
     def _finish(self, assignment: Assignment, turn: Turn) -> None:
         """The turn has settled; the next one of its conversation may start."""
         assignment.mailbox(turn.conversation).finish()
-        self._freed.append((assignment, turn.conversation))
 
     def _end_turn(self, assignment: Assignment, turn: Turn, moment: Moment) -> None:
         """The turn is no longer in hand; whatever still comes of this attempt is late."""
-        assignment.turns.pop(turn.ref.turn_id, None)
-        self._previews.void(turn.ref, moment)
+        if assignment.turns.pop(turn.ref.turn_id, None) is not None:
+            self._previews.void(turn.ref, moment)
+            # A turn that was answered while it started was never here, and whoever started it goes on by itself.
+            self._freed.append((assignment, turn.conversation))
         tenant = turn.first.event.tenant
         self._running -= 1
         self._running_of[tenant] -= 1
@@ -383,7 +384,6 @@ class Turns:
             failures=phase.failures,
             successes_seen=phase.successes_seen,
         )
-        self._freed.append((assignment, turn.conversation))
 
     # What goes wrong
 
