@@ -9,9 +9,10 @@ the settler, exactly once for each event.
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from stream_worker.admission.breaker import Breaker
 from stream_worker.admission.expiry import has_expired

@@ -132,7 +132,7 @@ class Mailbox:
         self._running = None
 
     def _queue(self, arrival: Arrival, taking: TurnTaking, now_ms: int) -> Placement:
-        if self.waiting_events >= self._limit:
+        if self._waiting and self.waiting_events >= self._limit:
             return Shed()
         if starts_turn(arrival):
             hold = _hold_until(arrival, arrival, taking, now_ms) if isinstance(arrival.event, Message) else 0
@@ -143,6 +143,8 @@ class Mailbox:
 
     def _merge(self, arrival: Arrival, taking: TurnTaking, now_ms: int) -> Placement | None:
         """Joins a message to the turn right before it, if the bot or a full mailbox asks for it."""
+        if self.is_empty:
+            return None
         full = self.waiting_events >= self._limit
         wanted = taking.on_new_message is not OnNewMessage.QUEUE
         place = self._last_turn()

@@ -4,6 +4,8 @@ The first event names the turn, whatever becomes of it: a deleted message stays
 in its turn and settles with it, as `withdrawn`.
 """
 
+from functools import cached_property
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -24,7 +26,7 @@ class Spoken(Struct, frozen=True):
         return self.arrival.event.message_id or self.arrival.event_id
 
 
-class PendingTurn(Struct, frozen=True):
+class PendingTurn(Struct, frozen=True, dict=True):
     """Events that are answered together: messages or a trigger, with their edits and deletions, in order.
 
     It does not start before `hold_until_ms` (wall time), as more messages may follow.
@@ -42,7 +44,7 @@ class PendingTurn(Struct, frozen=True):
         event = self.first.event
         return event if isinstance(event, Trigger) else None
 
-    @property
+    @cached_property
     def spoken(self) -> tuple[Spoken, ...]:
         """The messages that were not deleted."""
         changes = [each for each in self.arrivals if isinstance(each.event, Edit | Deletion)]
@@ -70,6 +72,8 @@ class PendingTurn(Struct, frozen=True):
 
     def outcomes(self, first: Outcome, others: Outcome) -> tuple[tuple[Arrival, Outcome], ...]:
         """Each event with its outcome: the first one that is answered, the others, and what was taken back."""
+        if len(self.arrivals) == 1:
+            return ((self.first, first),)
         gone = {self._message_of(each) for each in self.arrivals if isinstance(each.event, Deletion)}
         found: list[tuple[Arrival, Outcome]] = []
         answered = first
