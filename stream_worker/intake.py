@@ -69,7 +69,7 @@ class Intake:
             self._settler.undecodable(assignment, decoded, moment)
             return
         assignment.waiting_events += 1
-        if has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms):
+        if starts_turn(decoded) and has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms):
             self._settler.events(assignment, [decoded], Outcome.EXPIRED, moment)
             return
         try:
@@ -87,8 +87,8 @@ class Intake:
         while self._held and self._held[0][0] <= moment.wall_ms:
             _, partition, term, conversation = heapq.heappop(self._held)
             self._try_held(partition, term, conversation, moment)
-        while self._turns.has_room(moment) and (candidate := self._ready.pop(self._turns.running_of)) is not None:
-            self._try_held(candidate.partition, candidate.term, candidate.conversation, moment)
+        while self._turns.has_room and (candidate := self._ready.pop(self._turns.running_of)) is not None:
+            self._try_held(candidate.partition, candidate.term, candidate.conversation, moment, is_chosen=True)
 
     def seconds_until_due(self, now_ms: int) -> float:
         """How long until a turn that is held may start; infinite when none is."""
@@ -138,20 +138,28 @@ class Intake:
                 assert_never(placement)
         self._start_next(assignment, conversation, moment)
 
-    def _try_held(self, partition: int, term: int, conversation: str, moment: Moment) -> None:
+    def _try_held(
+        self, partition: int, term: int, conversation: str, moment: Moment, *, is_chosen: bool = False
+    ) -> None:
         """A conversation whose time has come, if the partition is still ours under the same term."""
         assignment = self._assignments.get(partition)
         if assignment is not None and assignment.term == term:
-            self._try_next(assignment, conversation, moment)
+            self._try_next(assignment, conversation, moment, is_chosen=is_chosen)
 
-    def _try_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
+    def _try_next(self, assignment: Assignment, conversation: str, moment: Moment, *, is_chosen: bool = False) -> None:
         try:
-            self._start_next(assignment, conversation, moment)
+            self._start_next(assignment, conversation, moment, is_chosen=is_chosen)
         except PartitionRefused as error:
             self._turns.refuse(error, moment)
 
-    def _start_next(self, assignment: Assignment, conversation: str, moment: Moment) -> None:
-        """Starts what may start now in this conversation. Nothing does in a partition given away or refused."""
+    def _start_next(
+        self, assignment: Assignment, conversation: str, moment: Moment, *, is_chosen: bool = False
+    ) -> None:
+        """Starts what may start now in this conversation. Nothing does in a partition given away or refused.
+
+        A turn starts at once only where no other conversation waits for room, or where this one was chosen: one that
+        has just ended its turn has no claim to the place.
+        """
         if assignment.is_closing or not assignment.is_serving or not assignment.has_mailbox(conversation):
             return
         mailbox = assignment.mailbox(conversation)
@@ -160,7 +168,7 @@ class Intake:
                 entry = (head.hold_until_ms, assignment.partition, assignment.term, conversation)
                 heapq.heappush(self._held, entry)
                 return
-            if isinstance(head, PendingTurn) and not self._turns.has_room(moment):
+            if isinstance(head, PendingTurn) and not (self._turns.has_room and (is_chosen or not self._ready)):
                 self._ready.add(
                     timestamp_ms=head.first.record.timestamp_ms,
                     partition=assignment.partition,
@@ -173,6 +181,7 @@ class Intake:
             if isinstance(head, StateEvent):
                 self._turns.note(assignment, head.arrival, moment)
             else:
+                is_chosen = False
                 self._turns.start(assignment, head, moment)
         assignment.tidy(conversation)
 

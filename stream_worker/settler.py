@@ -37,8 +37,6 @@ from stream_worker.stages.notice import user_lines
 from stream_worker.tokens import StoredPrompt
 from stream_worker.turn import Decided, Turn
 
-_MESSAGES_WITHOUT_BOT = 64
-
 
 class Settler:
     def __init__(self, settings: Settings, outbox: Outbox, publication: Publication, observer: Observer) -> None:
@@ -206,7 +204,7 @@ class Settler:
         conversation = arrivals[0].conversation
         state: ConversationState | None = None
         if changes:
-            bounds = self._bounds(bot.max_messages if bot else _MESSAGES_WITHOUT_BOT)
+            bounds = self._bounds(bot.max_messages if bot else None)
             state = apply(assignment.states.get(conversation), changes, bounds)
             assignment.states.settle(conversation, state)
         assignment.waiting_events -= len(arrivals)

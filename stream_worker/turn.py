@@ -28,6 +28,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     text: str
     started: float
     started_ms: int
+    deadline: float
+    """When its time is up; an edit that starts it again does not give it more."""
     parsed: Parsed
     parse_seconds: float
     failures: int
@@ -45,10 +47,9 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 
 class Understanding(Struct, frozen=True):
-    """The encoder has it, until `deadline`."""
+    """The encoder has it."""
 
     turn: Turn
-    deadline: float
 
 
 class Decided(Struct, frozen=True):
@@ -60,12 +61,11 @@ class Decided(Struct, frozen=True):
 
 
 class Generating(Struct, frozen=True):
-    """The engine has it, until `deadline`. `seed` and `prompt` are kept for the analysis."""
+    """The engine has it. `seed` and `prompt` are kept for the analysis."""
 
     decided: Decided
     prompt: PreparedPrompt
     seed: int
-    deadline: float
 
     @property
     def turn(self) -> Turn:

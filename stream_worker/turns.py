@@ -96,14 +96,18 @@ class Turns:
 
     @property
     def engine_away(self) -> bool:
-        return self._breaker.is_open
+        """Whether turns wait for an engine that failed."""
+        return self._breaker.is_open and any(
+            isinstance(phase, Resting) for each in self._assignments.values() for phase in each.turns.values()
+        )
 
     def running_of(self, tenant: str) -> int:
         return self._running_of.get(tenant, 0)
 
-    def has_room(self, moment: Moment) -> bool:
+    @property
+    def has_room(self) -> bool:
         """Whether another turn may start."""
-        return self._running < self._limits.max_running_turns and self._breaker.may_try(moment.monotonic)
+        return self._running < self._limits.max_running_turns
 
     def take_freed(self) -> list[tuple[Assignment, str]]:
         """Conversations whose turn ended since the last call: their next one may start."""
@@ -190,7 +194,6 @@ class Turns:
             Outcome.SILENT,
             moment,
             changes=notice(arrival),
-            bot=self._bots.find(arrival.event.tenant, arrival.event.channel),
             remember=not isinstance(arrival.event, Signal),
         )
 
@@ -203,6 +206,7 @@ class Turns:
         attempt: int = 1,
         failures: int = 0,
         successes_seen: int | None = None,
+        deadline: float | None = None,
     ) -> None:
         """Parses the messages and sends them to be understood; or ends the turn where nothing is to be answered."""
         first = pending.first
@@ -222,6 +226,7 @@ class Turns:
             text=text,
             started=started,
             started_ms=moment.wall_ms,
+            deadline=deadline or moment.monotonic + self._limits.max_turn_ms / 1000,
             parsed=parsed,
             parse_seconds=self._clock.monotonic() - started,
             failures=failures,
@@ -233,7 +238,8 @@ class Turns:
         if bot.understanding is None:
             self._decide(assignment, turn, None, moment)
             return
-        assignment.turns[turn.ref.turn_id] = Understanding(turn, self._time_limit(turn.ref, moment))
+        self._set_timer(turn.deadline, turn.ref)
+        assignment.turns[turn.ref.turn_id] = Understanding(turn)
         self._engine.submit(Encode(ref=turn.ref, text=text, heads=bot.understanding))
 
     def _ends_unanswered(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> Bot | None:
@@ -295,6 +301,10 @@ class Turns:
 
     def _generate(self, assignment: Assignment, decided: Decided, moment: Moment) -> None:
         turn = decided.turn
+        if (until := self._breaker.held_until(moment.monotonic)) is not None:
+            resting = Resting(turn, until, turn.failures, turn.successes_seen)
+            self._rest(assignment, resting, turn.pending, moment)
+            return
         state = assignment.states.get(turn.conversation)
         try:
             prompt = self._prompter.prepare(turn.bot.system, state, [said.text for said in turn.pending.spoken])
@@ -302,7 +312,8 @@ class Turns:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
         seed = seed_of(turn.ref.turn_id)
-        assignment.turns[turn.ref.turn_id] = Generating(decided, prompt, seed, self._time_limit(turn.ref, moment))
+        self._set_timer(turn.deadline, turn.ref)
+        assignment.turns[turn.ref.turn_id] = Generating(decided, prompt, seed)
         self._previews.open(turn)
         self._engine.submit(
             Generate(
@@ -369,7 +380,9 @@ class Turns:
 
     def _begin_again(self, assignment: Assignment, phase: TurnPhase, pending: PendingTurn, moment: Moment) -> None:
         turn = phase.turn
+        deadline = None
         if not isinstance(phase, Resting):
+            deadline = turn.deadline
             self._engine.submit(Cancel(ref=turn.ref))
             phase = Resting(turn, moment.monotonic, turn.failures, turn.successes_seen)
             if pending.hold_until_ms > moment.wall_ms and not pending.is_withdrawn:
@@ -384,6 +397,7 @@ class Turns:
             attempt=turn.ref.attempt + 1,
             failures=phase.failures,
             successes_seen=phase.successes_seen,
+            deadline=deadline,
         )
 
     # What goes wrong
@@ -428,11 +442,6 @@ class Turns:
 
     # Timers
 
-    def _time_limit(self, ref: TurnRef, moment: Moment) -> float:
-        deadline = moment.monotonic + self._limits.max_turn_ms / 1000
-        self._set_timer(deadline, ref)
-        return deadline
-
     def _set_timer(self, when: float, ref: TurnRef) -> None:
         heapq.heappush(self._timers, (when, next(self._numbers), ref))
 
@@ -446,9 +455,9 @@ class Turns:
             if moment.monotonic >= phase.until:
                 pending = assignment.mailbox(phase.turn.conversation).running or phase.turn.pending
                 self._begin_again(assignment, phase, pending, moment)
-        elif self._breaker.is_open:
+        elif self.engine_away:
             self._set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
-        elif moment.monotonic >= phase.deadline:
+        elif moment.monotonic >= phase.turn.deadline:
             self._engine.submit(Cancel(ref=ref))
             message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
             self._count_attempt(assignment, phase.turn, DeadLetterReason.TURN_TIMEOUT, message, moment)

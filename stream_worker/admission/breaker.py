@@ -23,8 +23,9 @@ class Breaker:
     def is_open(self) -> bool:
         return self._failures > 0
 
-    def may_try(self, now: float) -> bool:
-        return now >= self._open_until
+    def held_until(self, now: float) -> float | None:
+        """Until when nothing is tried; None when it may be tried now."""
+        return self._open_until if now < self._open_until else None
 
     def fail(self, now: float) -> float:
         """Notes that the engine is away; returns when to try again."""

@@ -32,6 +32,10 @@ from stream_worker.turn_taking import QUEUED, OnNewMessage, TurnTaking
 _BETWEEN_NEIGHBOURS = (ActionResult, Deletion, Edit, Feedback, Reaction, Signal)
 
 
+#: What a full mailbox does without. A deletion, a hand-back or what an agent said is never shed.
+_MAY_BE_SHED = (Feedback, Reaction, Signal)
+
+
 class StateEvent(Struct, frozen=True):
     """An event that changes state or history, and is answered by nobody."""
 
@@ -132,7 +136,8 @@ class Mailbox:
         self._running = None
 
     def _queue(self, arrival: Arrival, taking: TurnTaking, now_ms: int) -> Placement:
-        if self._waiting and self.waiting_events >= self._limit:
+        may_be_shed = starts_turn(arrival) or isinstance(arrival.event, _MAY_BE_SHED)
+        if self._waiting and may_be_shed and self.waiting_events >= self._limit:
             return Shed()
         if starts_turn(arrival):
             hold = _hold_until(arrival, arrival, taking, now_ms) if isinstance(arrival.event, Message) else 0
@@ -205,14 +210,22 @@ class Mailbox:
         )
 
     def _join(self, target: str, arrival: Arrival) -> Placement | None:
+        """A change of a message joins its turn; beyond the limit an edit waits behind it, for the history."""
         if self._running is not None and self._running.concerns(target):
+            if self._is_full_of_edits(self._running, arrival):
+                return None
             self._running = self._running.joined(arrival)
             return Restart(self._running)
         for index, entry in enumerate(self._waiting):
             if isinstance(entry, PendingTurn) and entry.concerns(target):
+                if self._is_full_of_edits(entry, arrival):
+                    return None
                 self._waiting[index] = entry.joined(arrival)
                 return Queued()
         return None
+
+    def _is_full_of_edits(self, turn: PendingTurn, arrival: Arrival) -> bool:
+        return isinstance(arrival.event, Edit) and len(turn.arrivals) > self._limit
 
     def _preempt(self, arrival: Arrival) -> Preempt:
         running = self._running

@@ -113,7 +113,8 @@ Change = Said | Understood | Prompted | HeldBy | Remembered | Rewritten | Ended 
 class Bounds(Struct, frozen=True, kw_only=True):
     """How much may be kept."""
 
-    max_messages: int
+    max_messages: int | None
+    """What the bot that answers keeps; None where an event is nobody's turn, which bounds no history."""
     dedup_window: int
 
 
@@ -141,8 +142,9 @@ def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -
                 intent, slots, holder = None, {}, Holder.BOT
             case Erased():
                 history, intent, slots, holder, turns, prompt = (), None, {}, Holder.BOT, 0, None
-    if (excess := len(history) - bounds.max_messages) > 0:
-        history, prompt = history[excess:], None
+    if bounds.max_messages is not None and len(history) > bounds.max_messages:
+        # In large steps: each cut voids the ids that the engine has kept of the conversation.
+        history, prompt = _cut(history, len(history) - bounds.max_messages // 2), None
     return ConversationState(
         history=history,
         intent=intent,
@@ -152,6 +154,13 @@ def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -
         prompt=prompt,
         remembered=remembered,
     )
+
+
+def _cut(history: tuple[Line, ...], count: int) -> tuple[Line, ...]:
+    """The history without its first `count` lines, nor replies whose question was among them."""
+    while count < len(history) and history[count].speaker is Speaker.BOT:
+        count += 1
+    return history[count:]
 
 
 def _rewrite(history: tuple[Line, ...], event_id: str, text: str | None) -> tuple[Line, ...]:
@@ -168,7 +177,7 @@ def fit(state: ConversationState, max_bytes: int) -> ConversationState:
         if state.prompt is not None:
             history = state.history
         elif state.history:
-            history = state.history[(len(state.history) + 1) // 2 :]
+            history = _cut(state.history, (len(state.history) + 1) // 2)
         else:
             return ConversationState(holder=state.holder, turns=state.turns, remembered=state.remembered)
         state = ConversationState(

@@ -61,7 +61,9 @@ def decide(bot: Bot, state: ConversationState, understanding: Encoded | None) ->
     intent, rule = _intent(bot, state, understanding)
     slots = _slots(rule, state, understanding, carried=intent is not None and intent == state.intent)
     values = {slot.name: slot.value for slot in slots}
-    changes: tuple[Change, ...] = (Understood(intent if rule.keeps_intent else state.intent, values),)
+    # A rule that does not keep its intent leaves the dialogue where it was, slots included.
+    understood = Understood(intent, values) if rule.keeps_intent else Understood(state.intent, state.slots)
+    changes: tuple[Change, ...] = (understood,)
     if rule.handoff:
         changes += (HeldBy(Holder.HUMAN),)
     return Decision(

@@ -43,13 +43,13 @@ def test_the_breaker_doubles_its_pause_and_closes_on_success() -> None:
     for _ in range(7):
         until = breaker.fail(now)
         assert breaker.fail(now + 0.5) == until, "failures of the same wave count once"
-        assert not breaker.may_try(until - 0.01)
+        assert breaker.held_until(until - 0.01) == until
         pauses.append(until - now)
         now = until
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     breaker.succeed()
     assert not breaker.is_open
-    assert breaker.may_try(now)
+    assert breaker.held_until(now) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 50)), min_size=1, max_size=30))

@@ -75,6 +75,7 @@ def new_turn(number: int) -> Turn:
         text="hello",
         started=0.0,
         started_ms=0,
+        deadline=0.0,
         parsed=Parser(("en",)).parse("hello"),
         parse_seconds=0.0,
         failures=0,

@@ -92,7 +92,9 @@ def test_a_command_is_emitted_with_its_arguments(bot: Bot) -> None:
     assert decision.answer == TextAnswer("The lamp is on in the kitchen.")
     (command,) = decision.commands
     assert (command.name, command.arguments) == ("light.switch", {"room": "kitchen", "state": "on"})
-    assert _after(EMPTY, decision).intent is None, "keeps_intent: false leaves the dialogue where it was"
+    before = ConversationState(intent="weather", slots={"location": "Beijing"})
+    after = _after(before, decide(bot, before, _understood("lights_on", ("room", "kitchen"))))
+    assert (after.intent, after.slots) == (before.intent, before.slots), "the dialogue is where it was"
 
 
 def test_handing_over_changes_who_has_the_conversation(bot: Bot) -> None:

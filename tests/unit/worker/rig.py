@@ -4,7 +4,7 @@ Nothing of the worker is replaced: only the edge (shipped, in memory), the
 engine (shipped, scripted, run inline) and the clock.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,13 +160,14 @@ class RunningWorker:
 
 
 class Rig:
-    """One broker, any number of workers."""
+    """One broker, any number of workers. `others` are bots of channels of their own."""
 
     def __init__(
         self,
         configured: Settings | None = None,
         *,
         bot: Bot = MODEL_BOT,
+        others: Sequence[tuple[str, Bot]] = (),
         reply: Callable[[Generate], str] = derived_reply,
         seconds: Callable[[Generate], float] = lambda _: 0.01,
         wrap: Callable[[Stepper], Stepper] = lambda stepper: stepper,
@@ -174,7 +175,7 @@ class Rig:
         self.settings = configured or settings()
         self.clock = ManualClock()
         self.broker = MemoryBroker.for_settings(self.settings, self.clock)
-        self._bot = bot
+        self._bots = Bots((*(Binding(ANY, channel, other) for channel, other in others), Binding(ANY, ANY, bot)))
         self._reply = reply
         self._seconds = seconds
         self._wrap = wrap
@@ -199,7 +200,7 @@ class Rig:
                 engine=inbox.device,
                 inbox=inbox,
                 prompter=MessagePrompter(),
-                bots=Bots((Binding(ANY, ANY, self._bot),)),
+                bots=self._bots,
                 observer=journal,
                 watchdog=_NoWatchdog(),
                 clock=self.clock,
