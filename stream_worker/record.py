@@ -15,6 +15,8 @@ class Record(Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    headers_readable: bool = True
+    """Off where the client cannot hand the headers out: one has a name that is not UTF-8."""
 
 
 class Outgoing(Struct, frozen=True):

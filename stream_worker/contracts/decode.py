@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from msgspec import Struct
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from stream_worker.contracts.event import EVENT_TYPES, Event
 from stream_worker.contracts.headers import JSON, STRUCTURED, InputHeaders, read_envelope, read_headers
@@ -60,11 +61,15 @@ def decode(record: Record, rules: DecodeRules) -> Arrival | Undecodable:
         return Undecodable(record, DeadLetterReason.NO_KEY, "the record has no key: use the conversation as key")
     if record.value is None:
         return Undecodable(record, DeadLetterReason.NO_VALUE, "the record has no value")
+    if not record.headers_readable:
+        return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "the name of a header is not UTF-8")
     try:
         key = record.key.decode()
         headers = read_headers(record.headers)
     except UnicodeDecodeError:
-        return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "key or headers are not UTF-8")
+        return Undecodable(record, DeadLetterReason.INVALID_HEADERS, "the key is not UTF-8")
+    except ValueError as error:
+        return Undecodable(record, DeadLetterReason.INVALID_HEADERS, str(error))
     content_type = headers.content_type and headers.content_type.partition(";")[0].strip().lower()
     if content_type not in _CONTENT_TYPES:
         known = f"{JSON} or {STRUCTURED}"
@@ -76,7 +81,7 @@ def decode(record: Record, rules: DecodeRules) -> Arrival | Undecodable:
         try:
             headers = read_envelope(fields, headers)
         except ValueError as error:
-            return Undecodable(record, DeadLetterReason.INVALID_EVENT, str(error))
+            return Undecodable(record, DeadLetterReason.INVALID_HEADERS, str(error))
         fields = fields.get("data")
         if not isinstance(fields, dict):
             return Undecodable(record, DeadLetterReason.INVALID_EVENT, "the CloudEvent's data is not a JSON object")
@@ -129,8 +134,15 @@ def _validate(record: Record, fields: dict[str, Any], headers: InputHeaders) -> 
 
 def _where(error: ValidationError) -> str:
     """The fields that are wrong and why, without their content."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'event'}: {item['msg']}" for item in found[:5])
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'event'}: {_why(item)}" for item in found[:5])
+
+
+def _why(item: ErrorDetails) -> str:
+    """Pydantic's sentence; but that of a union quotes what was written."""
+    if item["type"] == "union_tag_invalid":
+        return f"its type must be one of {item['ctx']['expected_tags']}"
+    return item["msg"]
 
 
 def _place(record: Record, event: Event, key: str, headers: InputHeaders, rules: DecodeRules) -> Arrival | Undecodable:

@@ -33,9 +33,9 @@ def _small(value: dict[str, object]) -> dict[str, object]:
 
 
 def _size(value: dict[str, object]) -> int:
-    """Reading JSON may nest deeper than writing it: what cannot be written again must not come in."""
+    """Reading JSON may nest deeper than writing it: what cannot be written again, one level down, must not come in."""
     try:
-        return len(orjson.dumps(value))
+        return len(orjson.dumps([value])) - 2
     except orjson.JSONEncodeError as error:
         raise ValueError("it nests too deep") from error
 

@@ -43,17 +43,33 @@ _FIELDS = {
 }
 _NONE = InputHeaders()
 
+#: What we read of headers is copied to what we write; so it is as short as an identifier.
+MAX_HEADER_CHARS = 512
+
 
 def read_headers(headers: Headers) -> InputHeaders:
-    """Raises UnicodeDecodeError when one of the headers we read is not UTF-8."""
+    """Raises ValueError when one of the headers we read is not UTF-8, or longer than `MAX_HEADER_CHARS`."""
     if not headers:
         return _NONE
     found = {
-        field: value.decode()
+        field: _text(name, value)
         for name, value in headers
         if value is not None and (field := _FIELDS.get(name)) is not None
     }
     return InputHeaders(**found) if found else _NONE
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return _bounded(name, value.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the header {name} is not UTF-8") from error
+
+
+def _bounded(name: str, text: str) -> str:
+    if len(text) > MAX_HEADER_CHARS:
+        raise ValueError(f"{name} is longer than {MAX_HEADER_CHARS} characters")
+    return text
 
 
 #: Attributes of a structured CloudEvent that we read, and extensions of distributed tracing.
@@ -68,7 +84,7 @@ def read_envelope(envelope: Mapping[str, object], headers: InputHeaders) -> Inpu
         if not isinstance(value, str):
             raise ValueError(f"the CloudEvent's {name} is not a string")
         if value:
-            found[name] = value
+            found[name] = _bounded(f"the CloudEvent's {name}", value)
     return replace(headers, **found)
 
 

@@ -15,7 +15,7 @@ from stream_worker.kafka.client_settings import ClientSettings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import ends_consumer
 from stream_worker.kafka.protocols import Membership, RebalanceListener
-from stream_worker.record import Record
+from stream_worker.record import Headers, Record
 
 
 class KafkaSubscription:
@@ -171,7 +171,7 @@ class KafkaSubscription:
         partition, offset = message.partition(), message.offset()
         if partition is None or offset is None or partition not in self._read_from:
             return None
-        headers = message.headers()
+        headers = _headers(message)
         return Record(
             self._topic,
             partition,
@@ -179,7 +179,8 @@ class KafkaSubscription:
             message.timestamp()[1],
             message.key(),
             message.value(),
-            tuple(headers) if headers else (),  # type: ignore[arg-type]  # read as a list of pairs of bytes, always
+            headers or (),
+            headers_readable=headers is not None,
         )
 
     def _judge(self, error: KafkaError) -> None:
@@ -192,6 +193,15 @@ class KafkaSubscription:
 
     def _places(self, partitions: Sequence[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in partitions if partition in self._assigned]
+
+
+def _headers(message: Message) -> Headers | None:
+    """None where a header's name is not UTF-8: the client decodes names, and fails with a SystemError."""
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        return None
+    return tuple(headers) if headers else ()  # type: ignore[arg-type]  # read as a list of pairs of bytes, always
 
 
 def _is_member(metadata: object) -> bool:

@@ -22,8 +22,8 @@ CANARY = "canary-93ab"
 COORDINATES = "chat.events/3/17"
 
 
-def record(value: bytes | None, *, key: bytes | None = b"c-1", headers: Headers = ()) -> Record:
-    return Record("chat.events", 3, 17, 1_790_000_000_000, key, value, headers)
+def record(value: bytes | None, *, key: bytes | None = b"c-1", headers: Headers = (), readable: bool = True) -> Record:
+    return Record("chat.events", 3, 17, 1_790_000_000_000, key, value, headers, readable)
 
 
 def event(**fields: Any) -> bytes:
@@ -100,6 +100,11 @@ R = DeadLetterReason
             record(said("x"), headers=(("content-type", b"text/plain"),)), R.UNSUPPORTED_CONTENT_TYPE, id="text/plain"
         ),
         pytest.param(record(said("x"), headers=(("ce_id", b"\xff"),)), R.INVALID_HEADERS, id="header in latin-1"),
+        *(
+            pytest.param(record(said("x"), headers=((name, b"x" * 513),)), R.INVALID_HEADERS, id=f"{name} too long")
+            for name in ("ce_id", "ce_source", "ce_type", "traceparent", "tracestate", "redrive")
+        ),
+        pytest.param(record(said("x"), readable=False), R.INVALID_HEADERS, id="header's name in latin-1"),
     ],
 )
 def test_what_is_no_event_has_a_reason_and_the_content_stays_out_of_it(
@@ -184,11 +189,33 @@ def test_a_structured_cloud_event_is_read_from_its_value() -> None:
     assert (found.event_id, found.source) == ("e-1", "/gateway")
 
 
-@pytest.mark.parametrize("envelope", [{}, {"data": "text"}, {"data": LEAST, "id": 7}])
-def test_a_structured_cloud_event_without_an_event_is_a_dead_letter(envelope: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("envelope", "reason"),
+    [
+        ({}, R.INVALID_EVENT),
+        ({"data": "text"}, R.INVALID_EVENT),
+        ({"data": LEAST, "id": 7}, R.INVALID_HEADERS),
+        ({"data": LEAST, "source": "x" * 513}, R.INVALID_HEADERS),
+    ],
+)
+def test_a_structured_cloud_event_that_is_none_is_a_dead_letter(
+    envelope: dict[str, object], reason: DeadLetterReason
+) -> None:
     found = decode(structured(**envelope), RULES)
     assert isinstance(found, Undecodable)
-    assert found.reason is DeadLetterReason.INVALID_EVENT
+    assert found.reason is reason
+
+
+def test_metadata_that_arrives_can_be_written_into_a_reply() -> None:
+    arrived = 0
+    for depth in range(240, 256):
+        inner = b'{"a":' * depth + b"1" + b"}" * depth
+        value = b'{"conversation_id":"c-1","sender":{"id":"u"},"text":"x","metadata":' + inner + b"}"
+        found = decode(record(value), RULES)
+        if isinstance(found, Arrival):
+            arrived += 1
+            orjson.dumps({"metadata": found.event.metadata})
+    assert arrived
 
 
 json_values = st.recursive(
@@ -244,3 +271,10 @@ def test_the_reason_never_repeats_the_content(fields: dict[str, object]) -> None
     found = decode(record(orjson.dumps(LEAST | fields)), RULES)
     if isinstance(found, Undecodable):
         assert CANARY not in found.detail
+
+
+def test_the_reason_never_repeats_the_type_of_a_part() -> None:
+    found = decode(record(event(content=[{"type": CANARY}])), RULES)
+    assert isinstance(found, Undecodable)
+    assert CANARY not in found.detail
+    assert "content" in found.detail
