@@ -149,6 +149,7 @@ class Committer:
         """What the transaction said is now so."""
         self._outbox.committed(selection)
         for settlement in selection.settlements:
+            self._settler.committed(settlement)
             assignment = self._assignments[settlement.partition]
             for record in settlement.records:
                 assignment.held_bytes -= len(record.value or b"")

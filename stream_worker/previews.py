@@ -65,7 +65,8 @@ class Previews:
     def _leave(self, turn: Turn, piece: Piece | None, moment: Moment) -> None:
         if piece is None:
             return
-        if not self._send(self._publication.delta(turn, piece)):
+        delta = self._publication.delta(turn, piece)
+        if not self._publication.fits(delta) or not self._send(delta):
             self._observer.delta_dropped()
         elif piece.seq == 0:
             self._observer.first_delta(turn, max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)

@@ -1,8 +1,11 @@
 """What a settled turn publishes: replies, metrics, analysis, commands, deltas, dead letters, as records. Pure.
 
 Every record is measured against its topic's `max.message.bytes` here, before
-it enters the outbox: a reply is cut and marked, a dead letter keeps its
-headers and the first part of the value.
+it enters the outbox. A reply is cut and marked; a dead letter keeps its
+headers and the first part of the value; an analysis loses its evidence and
+says so; a command that is too large fails its turn, for half a command is
+none. What a metric holds is bounded where it is read, and fits every topic
+that a worker starts with.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,8 +17,14 @@ from msgspec import Struct
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.contracts.action import Command
-from stream_worker.contracts.analysis import Analysis, GenerationEvidence, IntentEvidence, SlotEvidence
-from stream_worker.contracts.dead_letter import HEADROOM_BYTES, dead_letter
+from stream_worker.contracts.analysis import (
+    Analysis,
+    GenerationEvidence,
+    IntentEvidence,
+    SlotEvidence,
+    without_evidence,
+)
+from stream_worker.contracts.dead_letter import dead_letter
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.delta import Delta
 from stream_worker.contracts.headers import InputHeaders, common_headers, output_headers
@@ -23,6 +32,7 @@ from stream_worker.contracts.metric import EventMetric, Timings, Tokens
 from stream_worker.contracts.reply import Reply
 from stream_worker.contracts.versions import Versions
 from stream_worker.conversation.pending import PendingTurn
+from stream_worker.errors import BadEvent, Code
 from stream_worker.orders import Generated
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Outgoing, Record
@@ -31,9 +41,11 @@ from stream_worker.stages.dialogue import CommandDraft
 from stream_worker.stages.preview import Piece
 from stream_worker.turn import Decided, Turn
 
-_DEFAULT_MAX_BYTES = 1_000_000
 _NO_HEADERS = InputHeaders()
 _NO_TOKENS = Tokens()
+
+#: A longer key of a record that is no event is left out of its metric; it stands on the dead letter.
+_MAX_FOREIGN_KEY_BYTES = 1_024
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -67,9 +79,12 @@ class Publication:
         self._common: dict[str, Headers] = {}
 
     def of_turn(self, decided: Decided, answered: Answered, spent: Timings, now_ms: int) -> tuple[Outgoing, ...]:
-        """Everything a turn leaves that has a reply."""
+        """Everything a turn leaves that has a reply. Raises BadEvent when a record of it cannot fit its topic."""
         turn = decided.turn
-        records = [self._reply(turn, decided.decision.intent, answered, now_ms)]
+        reply = self._reply(turn, decided.decision.intent, answered, now_ms)
+        if reply is None:
+            raise _too_large(self._replies)
+        records = [reply]
         if decided.decision.commands:
             records += self._commands(turn, decided.decision.commands, now_ms)
         if self._publish_analysis:
@@ -77,12 +92,35 @@ class Publication:
         records += self._turn_metrics(decided, answered, spent, now_ms)
         return tuple(records)
 
-    def fallback(self, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int) -> tuple[Outgoing, ...]:
-        """A turn that could not be answered: its events as dead letters, and the bot's text for it as the reply."""
-        records = list(self.letters(turn.pending, reason, message, now_ms, turn=turn))
+    def fallback(
+        self, turn: Turn, reason: DeadLetterReason, message: str, now_ms: int
+    ) -> tuple[tuple[Outgoing, ...], bool]:
+        """A turn that could not be answered: its events as dead letters, and the bot's text for it as the reply.
+
+        Also whether there is such a reply.
+        """
+        reply = None
         if turn.bot.error_reply:
             answered = Answered(text=turn.bot.error_reply, finish_reason=FinishReason.FALLBACK)
-            records.append(self._reply(turn, None, answered, now_ms))
+            reply = self._reply(turn, None, answered, now_ms)
+        letters = self.letters(turn.pending, reason, message, now_ms, turn=turn, replied=reply is not None)
+        return (letters, False) if reply is None else ((*letters, reply), True)
+
+    def refused(
+        self,
+        ended: Iterable[tuple[Arrival, Outcome]],
+        reason: DeadLetterReason,
+        cause: str,
+        now_ms: int,
+        term: int,
+    ) -> tuple[Outgoing, ...]:
+        """Events whose records the broker refuses, and that get no reply: the letters of the dead, a metric of each."""
+        records = []
+        for arrival, outcome in ended:
+            dead = outcome is Outcome.DEAD_LETTERED
+            if dead:
+                records.append(self.letter(arrival.record, reason, cause))
+            records.append(self.metric(arrival, outcome, now_ms, term=term, reason=reason if dead else None))
         return tuple(records)
 
     def letters(
@@ -94,6 +132,7 @@ class Publication:
         *,
         turn: Turn | None = None,
         term: int = 0,
+        replied: bool = False,
     ) -> tuple[Outgoing, ...]:
         """A turn's events as dead letters, with the metric of each; those that were taken back are not among them."""
         records = []
@@ -101,16 +140,15 @@ class Publication:
             dead = outcome is Outcome.DEAD_LETTERED
             if dead:
                 records.append(self.letter(arrival.record, reason, message))
-            replied = dead and turn is not None and bool(turn.bot.error_reply)
             why = reason if dead else None
-            records.append(self.metric(arrival, outcome, now_ms, term=term, reason=why, turn=turn, replied=replied))
+            answered = dead and replied
+            records.append(self.metric(arrival, outcome, now_ms, term=term, reason=why, turn=turn, replied=answered))
         return tuple(records)
 
     def letter(self, record: Record, reason: DeadLetterReason, message: str) -> Outgoing:
-        limit = self._limits.get(self._dead_letters, _DEFAULT_MAX_BYTES + HEADROOM_BYTES)
-        return dead_letter(
-            record, reason, message, topic=self._dead_letters, worker=self._no_bot.worker, max_bytes=limit
-        )
+        topic = self._dead_letters
+        limit = self._limits[topic]
+        return dead_letter(record, reason, message, topic=topic, worker=self._no_bot.worker, max_bytes=limit)
 
     def undecodable(
         self, record: Record, reason: DeadLetterReason, message: str, now_ms: int, term: int
@@ -136,7 +174,8 @@ class Publication:
         )
         headers = self._headers(metric.event_id, "metric", _NO_HEADERS, now_ms)
         letter = self.letter(record, reason, message)
-        return (letter, Outgoing(self._metrics, record.key, orjson.dumps(metric), headers))
+        key = record.key if record.key is not None and len(record.key) <= _MAX_FOREIGN_KEY_BYTES else None
+        return (letter, Outgoing(self._metrics, key, orjson.dumps(metric), headers))
 
     def metric(
         self,
@@ -177,7 +216,7 @@ class Publication:
             versions=self._versions[turn.bot.name] if turn else self._no_bot,
         )
         headers = self._headers(arrival.event_id, "metric", arrival.headers, now_ms)
-        return Outgoing(self._metrics, arrival.record.key, orjson.dumps(metric), headers)
+        return Outgoing(self._metrics, arrival.conversation.encode(), orjson.dumps(metric), headers)
 
     def delta(self, turn: Turn, piece: Piece) -> Outgoing:
         """One piece of a preview."""
@@ -195,7 +234,12 @@ class Publication:
         )
         return Outgoing(self._deltas, turn.conversation.encode(), orjson.dumps(delta))
 
-    def _reply(self, turn: Turn, intent: str | None, answered: Answered, now_ms: int) -> Outgoing:
+    def fits(self, record: Outgoing) -> bool:
+        """Whether its topic takes it."""
+        return record.size <= self._limits[record.topic]
+
+    def _reply(self, turn: Turn, intent: str | None, answered: Answered, now_ms: int) -> Outgoing | None:
+        """The reply, its text cut where it must be; None where it does not fit without any."""
         event = turn.first.event
         text, truncated = answered.text, False
         while True:
@@ -218,8 +262,10 @@ class Publication:
             )
             headers = self._headers(reply.reply_id, "reply", turn.first.headers, now_ms)
             record = Outgoing(self._replies, turn.conversation.encode(), orjson.dumps(reply), headers)
-            if record.size <= self._limits.get(self._replies, _DEFAULT_MAX_BYTES) or not text:
+            if self.fits(record):
                 return record
+            if not text:
+                return None
             text, truncated = text[: len(text) // 2], True
 
     def _commands(self, turn: Turn, drafts: Iterable[CommandDraft], now_ms: int) -> list[Outgoing]:
@@ -237,7 +283,10 @@ class Publication:
                 versions=self._versions[turn.bot.name],
             )
             headers = self._headers(command.command_id, "command", turn.first.headers, now_ms)
-            records.append(Outgoing(self._actions, turn.conversation.encode(), orjson.dumps(command), headers))
+            record = Outgoing(self._actions, turn.conversation.encode(), orjson.dumps(command), headers)
+            if not self.fits(record):
+                raise _too_large(self._actions)
+            records.append(record)
         return records
 
     def _analysed(self, decided: Decided, answered: Answered, now_ms: int) -> Outgoing:
@@ -275,7 +324,10 @@ class Publication:
             versions=self._versions[turn.bot.name],
         )
         headers = self._headers(turn.ref.turn_id, "analysis", turn.first.headers, now_ms)
-        return Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
+        record = Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
+        if self.fits(record):
+            return record
+        return Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(without_evidence(analysis)), headers)
 
     def _turn_metrics(self, decided: Decided, answered: Answered, spent: Timings, now_ms: int) -> list[Outgoing]:
         """Tokens and times stand on the event that is `replied`."""
@@ -324,6 +376,14 @@ def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Ti
         first_token=generated.first_token_seconds if generated else 0.0,
         generate=generated.seconds if generated else 0.0,
         total=max(max(0, moment.wall_ms - timestamp_ms) / 1000, moment.monotonic - turn.started),
+    )
+
+
+def _too_large(topic: str) -> BadEvent:
+    return BadEvent(
+        Code.RECORD_TOO_LARGE,
+        f"a record is larger than {topic} takes: raise its max.message.bytes",
+        DeadLetterReason.TOO_LARGE,
     )
 
 

@@ -165,6 +165,8 @@ class Reporter:
             metrics.count(Metric.EVENTS, outcome, amount=events)
         for finish, number in Counter(map(attrgetter("finish"), replies)).items():
             metrics.count(Metric.REPLIES, self._model, finish, amount=number)
+        # The fallback's text is a reply, but nothing was understood or generated for it.
+        replies = [reply for reply in replies if reply.finish is not FinishReason.FALLBACK]
         for intent, number in Counter(map(attrgetter("intent"), replies)).items():
             metrics.count(Metric.UNDERSTOOD, intent, amount=number)
         metrics.observe_all(Metric.EVENT_TO_REPLY, [(reply.timings.total, reply.trace_id) for reply in replies])

@@ -1,7 +1,8 @@
 """How events leave: each settlement gives its events one outcome, applies its changes, and enters the outbox.
 
 Runs on the worker thread. Nothing else adds to the outbox, so every settled
-event leaves exactly one metric record and is counted once.
+event leaves exactly one metric record; it is counted when that is committed,
+so one that is taken back and settles again is counted once, for what it is.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, Undecodable
+from stream_worker.contracts.metric import Timings
 from stream_worker.conversation.deduplication import digest
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import (
@@ -27,11 +29,13 @@ from stream_worker.conversation.state import (
     Speaker,
     apply,
 )
+from stream_worker.errors import BadEvent
 from stream_worker.kafka.outbox import Outbox, Settlement
 from stream_worker.observer import Observer
-from stream_worker.outcome import REMEMBERED, DeadLetterReason, Outcome
+from stream_worker.outcome import REMEMBERED, DeadLetterReason, FinishReason, Outcome
 from stream_worker.publication import Answered, Publication, timings
 from stream_worker.record import Outgoing
+from stream_worker.report import ReplyReport, Report
 from stream_worker.settings import Settings
 from stream_worker.stages.notice import user_lines
 from stream_worker.tokens import StoredPrompt
@@ -51,15 +55,36 @@ class Settler:
         """Nothing of this partition that is not committed yet will be."""
         self._outbox.drop([partition])
 
+    def committed(self, settlement: Settlement) -> None:
+        """It is in the topics: now it is told, once."""
+        report, observer = settlement.report, self._observer
+        for outcome, events in Counter(report.outcomes).items():
+            observer.settled(outcome, events)
+        if report.reason is not None:
+            for record, outcome in zip(settlement.records, report.outcomes, strict=True):
+                if outcome is Outcome.DEAD_LETTERED:
+                    observer.dead_lettered(report.reason, record.partition, record.offset, report.detail)
+        for command in report.commands:
+            observer.command_emitted(command)
+        if report.handed_over is not None:
+            observer.handed_over(report.handed_over)
+        if (reply := report.reply) is not None:
+            observer.replied(reply.turn, reply.intent, reply.finish_reason, reply.timings, reply.usage)
+
     def undecodable(self, assignment: Assignment, found: Undecodable, moment: Moment) -> None:
         """A record that is no event: a dead letter with the original bytes."""
         record = found.record
         outgoing = self._publication.undecodable(record, found.reason, found.detail, moment.wall_ms, assignment.term)
+        report = Report(outcomes=(Outcome.DEAD_LETTERED,), reason=found.reason, detail=found.detail)
         self._outbox.add(
-            Settlement(partition=assignment.partition, term=assignment.term, records=(record,), outgoing=outgoing)
+            Settlement(
+                partition=assignment.partition,
+                term=assignment.term,
+                records=(record,),
+                outgoing=outgoing,
+                report=report,
+            )
         )
-        self._observer.settled(Outcome.DEAD_LETTERED, 1)
-        self._observer.dead_lettered(found.reason, record.partition, record.offset, found.detail)
 
     def events(
         self,
@@ -98,27 +123,39 @@ class Settler:
         dropped: int,
         moment: Moment,
     ) -> None:
-        """A turn that has its reply: its first event is `replied`, the others `merged`."""
+        """A turn that has its reply: its first event is `replied`, the others `merged`.
+
+        Where its records do not fit their topics it is a dead letter.
+        """
         turn, decision = decided.turn, decided.decision
         spent = timings(decided, answered.generated, moment)
-        outgoing = self._publication.of_turn(decided, answered, spent, moment.wall_ms)
+        try:
+            outgoing = self._publication.of_turn(decided, answered, spent, moment.wall_ms)
+        except BadEvent as error:
+            self.dead_letter(assignment, turn, error.reason, error.detail, moment)
+            return
+        report = Report(
+            outcomes=_outcomes(turn.pending.outcomes(Outcome.REPLIED, Outcome.MERGED)),
+            reply=ReplyReport(
+                turn=turn,
+                intent=decision.intent,
+                finish_reason=answered.finish_reason,
+                timings=spent,
+                usage=answered.generated.usage if answered.generated else None,
+            ),
+            commands=tuple([command.name for command in decision.commands]),
+            handed_over=decision.hands_over or None,
+        )
         said = Said(_lines(turn, answered.text, moment.wall_ms))
         changes = (said, Prompted(stored, dropped), *decision.changes, _remembered(turn.arrivals))
-        self._add(assignment, turn.arrivals, outgoing, changes, turn.bot)
-        self._count(turn.pending.outcomes(Outcome.REPLIED, Outcome.MERGED))
-        for command in decision.commands:
-            self._observer.command_emitted(command.name)
-        if decision.hands_over:
-            self._observer.handed_over(True)
-        usage = answered.generated.usage if answered.generated else None
-        self._observer.replied(turn, decision.intent, answered.finish_reason, spent, usage)
+        self._add(assignment, turn.arrivals, outgoing, report, changes, turn.bot, turn)
 
     def dead_letter(
         self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
     ) -> None:
         """A turn that cannot be answered: its events as they came, and the bot's text for it."""
-        outgoing = self._publication.fallback(turn, reason, message, moment.wall_ms)
-        self._bury(assignment, turn.pending, outgoing, reason, message, turn.bot)
+        outgoing, reply = self._fallback(turn, reason, message, moment)
+        self._bury(assignment, turn.pending, outgoing, reason, message, turn.bot, reply)
 
     def unanswerable(
         self,
@@ -130,24 +167,41 @@ class Settler:
     ) -> None:
         """Events that no turn can be made of."""
         outgoing = self._publication.letters(pending, reason, message, moment.wall_ms, term=assignment.term)
-        self._bury(assignment, pending, outgoing, reason, message, None)
+        self._bury(assignment, pending, outgoing, reason, message, None, None)
 
     def refused(self, guilty: Settlement, cause: str, moment: Moment) -> Settlement:
-        """What stands for a settlement that the broker refuses: its records as dead letters, and no new state."""
-        reason = DeadLetterReason.REFUSED_BY_BROKER
-        outgoing: list[Outgoing] = []
-        for arrival in guilty.arrivals:
-            outgoing.append(self._publication.letter(arrival.record, reason, cause))
-            outgoing.append(
-                self._publication.metric(
-                    arrival, Outcome.DEAD_LETTERED, moment.wall_ms, term=guilty.term, reason=reason
-                )
-            )
-        for record in guilty.records:
-            self._observer.dead_lettered(reason, record.partition, record.offset, cause)
+        """What stands for a settlement that the broker refuses: its records as dead letters, and no new state.
+
+        An answered turn gets the bot's text for what went wrong; where that is refused, too, it does without.
+        """
+        reason, reply = DeadLetterReason.REFUSED_BY_BROKER, None
+        ended = [
+            (arrival, outcome if outcome is Outcome.WITHDRAWN else Outcome.DEAD_LETTERED)
+            for arrival, outcome in zip(guilty.arrivals, guilty.report.outcomes, strict=True)
+        ]
+        if guilty.turn is not None and guilty.report.reason is not reason:
+            outgoing, reply = self._fallback(guilty.turn, reason, cause, moment)
+        else:
+            outgoing = self._publication.refused(ended, reason, cause, moment.wall_ms, guilty.term)
         return Settlement(
-            partition=guilty.partition, term=guilty.term, records=guilty.records, outgoing=tuple(outgoing)
+            partition=guilty.partition,
+            term=guilty.term,
+            records=guilty.records,
+            outgoing=outgoing,
+            report=Report(outcomes=_outcomes(ended), reason=reason, detail=cause, reply=reply),
+            arrivals=guilty.arrivals if reply is not None else (),
+            turn=guilty.turn if reply is not None else None,
         )
+
+    def _fallback(
+        self, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
+    ) -> tuple[tuple[Outgoing, ...], ReplyReport | None]:
+        outgoing, replied = self._publication.fallback(turn, reason, message, moment.wall_ms)
+        if not replied:
+            return outgoing, None
+        spent = Timings(total=max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)
+        finish = FinishReason.FALLBACK
+        return outgoing, ReplyReport(turn=turn, intent=None, finish_reason=finish, timings=spent, usage=None)
 
     def _end(
         self,
@@ -164,12 +218,10 @@ class Settler:
             for arrival, outcome in ended
         )
         kept = [arrival for arrival, outcome in ended if remember and outcome in REMEMBERED]
-        for change in changes:
-            if isinstance(change, HeldBy):
-                self._observer.handed_over(change.holder is Holder.HUMAN)
+        changes = tuple(changes)
+        report = Report(outcomes=_outcomes(ended), handed_over=_handed_over(changes))
         remembered = (_remembered(kept),) if kept else ()
-        self._add(assignment, [arrival for arrival, _ in ended], outgoing, (*changes, *remembered), bot)
-        self._count(ended)
+        self._add(assignment, [arrival for arrival, _ in ended], outgoing, report, (*changes, *remembered), bot)
 
     def _bury(
         self,
@@ -179,27 +231,23 @@ class Settler:
         reason: DeadLetterReason,
         message: str,
         bot: Bot | None,
+        reply: ReplyReport | None,
     ) -> None:
         ended = pending.outcomes(Outcome.DEAD_LETTERED, Outcome.DEAD_LETTERED)
         withdrawn = [arrival for arrival, outcome in ended if outcome is Outcome.WITHDRAWN]
         changes = (_remembered(withdrawn),) if withdrawn else ()
-        self._add(assignment, pending.arrivals, outgoing, changes, bot)
-        self._count(ended)
-        for arrival, outcome in ended:
-            if outcome is Outcome.DEAD_LETTERED:
-                self._observer.dead_lettered(reason, arrival.record.partition, arrival.offset, message)
-
-    def _count(self, ended: Iterable[tuple[Arrival, Outcome]]) -> None:
-        for outcome, events in Counter(outcome for _, outcome in ended).items():
-            self._observer.settled(outcome, events)
+        report = Report(outcomes=_outcomes(ended), reason=reason, detail=message, reply=reply)
+        self._add(assignment, pending.arrivals, outgoing, report, changes, bot)
 
     def _add(
         self,
         assignment: Assignment,
         arrivals: Sequence[Arrival],
         outgoing: tuple[Outgoing, ...],
+        report: Report,
         changes: tuple[Change, ...],
         bot: Bot | None,
+        turn: Turn | None = None,
     ) -> None:
         conversation = arrivals[0].conversation
         state: ConversationState | None = None
@@ -214,11 +262,25 @@ class Settler:
                 term=assignment.term,
                 records=tuple([arrival.record for arrival in arrivals]),
                 outgoing=outgoing,
+                report=report,
                 arrivals=tuple(arrivals),
                 conversation=conversation,
                 state=state,
+                turn=turn,
             )
         )
+
+
+def _outcomes(ended: Sequence[tuple[Arrival, Outcome]]) -> tuple[Outcome, ...]:
+    return tuple([outcome for _, outcome in ended])
+
+
+def _handed_over(changes: Iterable[Change]) -> bool | None:
+    """Whether a human has the conversation after these; None where they do not say."""
+    for change in changes:
+        if isinstance(change, HeldBy):
+            return change.holder is Holder.HUMAN
+    return None
 
 
 def _remembered(arrivals: Sequence[Arrival]) -> Remembered:

@@ -4,7 +4,7 @@ Holds text-like data (slot values, sampled ids): the same retention and
 masking as for replies applies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from stream_worker.contracts.fields import Count, Identifier, Millis, Score
@@ -113,6 +113,9 @@ class Analysis:
     generation: GenerationEvidence | None
     """How the text was generated; null for a template."""
 
+    truncated: bool = False
+    """Whether evidence (scores, slots, sampled ids) was left out, because the topic takes no larger record."""
+
     term: Count
     """Term of the partition that produced it."""
 
@@ -124,3 +127,9 @@ class Analysis:
 
     versions: Versions
     """What produced it."""
+
+
+def without_evidence(analysis: Analysis) -> Analysis:
+    """The analysis without what may be long; it says so."""
+    generation = replace(analysis.generation, sampled_ids=[]) if analysis.generation else None
+    return replace(analysis, intents=[], slots=[], generation=generation, truncated=True)

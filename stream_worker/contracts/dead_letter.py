@@ -19,9 +19,6 @@ TIMESTAMP = "sw_timestamp"
 TRUNCATED = "sw_truncated"
 WORKER = "sw_worker"
 
-#: What a dead letter may need beyond the original record.
-HEADROOM_BYTES = 64 * 1024
-
 
 def dead_letter(
     record: Record,

@@ -69,6 +69,10 @@ class MemoryBroker:
         """From now on records of the topic that the predicate is true of are refused."""
         self._refusals.append((topic, predicate))
 
+    def limit(self, topic: str, max_bytes: int) -> None:
+        """From now on the topic takes no larger records."""
+        self._max_bytes[topic] = max_bytes
+
     def max_bytes(self, topic: str) -> int:
         self.logs(topic)
         return self._max_bytes[topic]

@@ -13,6 +13,8 @@ from msgspec import Struct
 from stream_worker.contracts.decode import Arrival
 from stream_worker.conversation.state import ConversationState
 from stream_worker.record import Outgoing, Record
+from stream_worker.report import Report
+from stream_worker.turn import Turn
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
@@ -20,16 +22,19 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
     `arrivals` can start again if the broker refuses this settlement or one
     before it; undecodable records have none. `state` is the conversation's
-    new value, None where it does not change.
+    new value, None where it does not change. `turn` is the one that was
+    answered here, if any: what stands for a refused settlement needs its bot.
     """
 
     partition: int
     term: int
     records: tuple[Record, ...]
     outgoing: tuple[Outgoing, ...]
+    report: Report
     arrivals: tuple[Arrival, ...] = ()
     conversation: str = ""
     state: ConversationState | None = None
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True)

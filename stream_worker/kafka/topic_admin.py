@@ -10,12 +10,12 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from stream_worker.errors import Code, Missing
+from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.faults import translated
 from stream_worker.kafka.topic_check import Finding, TopicFacts, find
-from stream_worker.kafka.topics import TopicSpec, topic_table, written_topics
+from stream_worker.kafka.topics import LEAST_MAX_BYTES, TopicSpec, topic_table, written_topics
 from stream_worker.settings import Settings
 
 _CALL_TIMEOUT_S = 8.0
@@ -86,7 +86,10 @@ def describe(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicFacts]:
 
 
 def max_record_bytes(admin: AdminClient, settings: Settings) -> dict[str, int]:
-    """`max.message.bytes` of every topic that the worker writes to. Raises Missing where there is none."""
+    """`max.message.bytes` of every topic that the worker writes to.
+
+    Raises Missing where there is none, Misconfigured where a topic takes less than the worker's own records need.
+    """
     names = written_topics(settings)
     facts = describe(admin, names)
     if missing := [name for name in names if name not in facts]:
@@ -94,7 +97,13 @@ def max_record_bytes(admin: AdminClient, settings: Settings) -> dict[str, int]:
             Code.TOPIC_MISSING,
             f"{', '.join(missing)} missing on {settings.kafka.bootstrap_servers}: run `stream-worker topics create`",
         )
-    return {name: facts[name].number("max.message.bytes") for name in names}
+    limits = {name: facts[name].number("max.message.bytes") for name in names}
+    if tight := [name for name, limit in limits.items() if limit < LEAST_MAX_BYTES]:
+        raise Misconfigured(
+            Code.TOPIC_MISMATCH,
+            f"max.message.bytes of {', '.join(tight)} is less than {LEAST_MAX_BYTES}: see `stream-worker topics check`",
+        )
+    return limits
 
 
 def _report(spec: TopicSpec, future: "Future[None]", made: Creation) -> CreationReport:

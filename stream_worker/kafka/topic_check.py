@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stream_worker.kafka.topics import DAY_MS, DEAD_LETTER_EXTRA_BYTES, Role, TopicSpec
+from stream_worker.kafka.topics import DAY_MS, DEAD_LETTER_EXTRA_BYTES, LEAST_MAX_BYTES, Role, TopicSpec
 
 
 class Severity(StrEnum):
@@ -63,6 +63,7 @@ class _Inspection:
             )
             return
         yield from self._copies(spec, facts)
+        yield from self._sizes(spec, facts)
         match spec.role:
             case Role.EVENTS:
                 yield from self._events(spec, facts)
@@ -101,6 +102,16 @@ class _Inspection:
                 "A committed reply may be lost with fewer machines than you planned for.",
                 f"kafka-reassign-partitions.sh --bootstrap-server {self.bootstrap_servers} --execute "
                 "--reassignment-json-file FILE",
+            )
+
+    def _sizes(self, spec: TopicSpec, facts: TopicFacts) -> Iterator[Finding]:
+        if spec.role is not Role.EVENTS and facts.number("max.message.bytes") < LEAST_MAX_BYTES:
+            yield Finding(
+                Severity.ERROR,
+                spec.name,
+                f"max.message.bytes is {facts.config['max.message.bytes']}, less than {LEAST_MAX_BYTES}",
+                "The worker's own records may not fit, so it does not start.",
+                self._alter(spec, "max.message.bytes", spec.config["max.message.bytes"]),
             )
 
     def _events(self, spec: TopicSpec, facts: TopicFacts) -> Iterator[Finding]:

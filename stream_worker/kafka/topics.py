@@ -12,6 +12,9 @@ DAY_MS = 24 * HOUR_MS
 #: Kafka's own default for `max.message.bytes`.
 RECORD_MAX_BYTES = 1_048_588
 
+#: What a worker's own records may need (ids, coordinates, headers, all of them bounded): no topic may take less.
+LEAST_MAX_BYTES = 64 * 1024
+
 #: A dead letter holds the whole event and its coordinates in headers, so its topic takes more than the input.
 DEAD_LETTER_EXTRA_BYTES = 64 * 1024
 

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from stream_worker.conversation.state import ConversationState
 from stream_worker.kafka.outbox import Outbox, Settlement
+from stream_worker.outcome import Outcome
+from stream_worker.report import Report
 from tests.unit.arrivals import message
 
 
@@ -15,6 +17,7 @@ def _settlement(offset: int, conversation: str = "c-1", partition: int = 0) -> S
         term=1,
         records=(arrival.record,),
         outgoing=(),
+        report=Report(outcomes=(Outcome.SILENT,)),
         arrivals=(arrival,),
         conversation=conversation,
         state=ConversationState(turns=offset),
@@ -57,7 +60,13 @@ def test_isolation_finds_the_guilty_one_and_takes_out_only_its_conversation(
         offset = selection.settlements[0].records[0].offset
         if outbox.isolating and offset == guilty and selection.settlements[0].arrivals:
             assert len(selection.settlements) == 1
-            stand_in = Settlement(partition=0, term=1, records=selection.settlements[0].records, outgoing=())
+            stand_in = Settlement(
+                partition=0,
+                term=1,
+                records=selection.settlements[0].records,
+                outgoing=(),
+                report=Report(outcomes=(Outcome.DEAD_LETTERED,)),
+            )
             taken_back = [each.records[0].offset for each in outbox.replace_first(stand_in)]
         else:
             assert guilty not in [each.records[0].offset for each in selection.settlements if each.arrivals]

@@ -63,6 +63,7 @@ class Journal:
     """An observer that keeps what it is told."""
 
     outcomes: list[tuple[Outcome, int]] = field(default_factory=list)
+    finished: list[FinishReason] = field(default_factory=list)
     dead: list[tuple[DeadLetterReason, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     refusals: list[StreamWorkerError] = field(default_factory=list)
@@ -70,6 +71,7 @@ class Journal:
     failures: list[DeadLetterReason] = field(default_factory=list)
     replaced: int = 0
     late: int = 0
+    deltas_dropped: int = 0
     snapshots: list[Snapshot] = field(default_factory=list)
 
     def beat(self) -> None: ...
@@ -85,7 +87,8 @@ class Journal:
 
     def replied(
         self, turn: Turn, intent: str | None, finish: FinishReason, timings: Timings, usage: Usage | None
-    ) -> None: ...
+    ) -> None:
+        self.finished.append(finish)
 
     def first_delta(self, turn: Turn, seconds: float) -> None: ...
 
@@ -99,7 +102,8 @@ class Journal:
     def late_result(self) -> None:
         self.late += 1
 
-    def delta_dropped(self) -> None: ...
+    def delta_dropped(self) -> None:
+        self.deltas_dropped += 1
 
     def command_emitted(self, name: str) -> None: ...
 

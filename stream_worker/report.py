@@ -1,0 +1,30 @@
+"""What is told of a settlement: once, when it is committed. Data, so that one that is taken back tells nothing."""
+
+from msgspec import Struct
+
+from stream_worker.contracts.metric import Timings
+from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.tokens import Usage
+from stream_worker.turn import Turn
+
+
+class ReplyReport(Struct, frozen=True, kw_only=True):
+    """A reply, the fallback's included."""
+
+    turn: Turn
+    intent: str | None
+    finish_reason: FinishReason
+    timings: Timings
+    usage: Usage | None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """`outcomes` are those of the settlement's records, in their order; `reason` and `detail` of the dead ones."""
+
+    outcomes: tuple[Outcome, ...]
+    reason: DeadLetterReason | None = None
+    detail: str = ""
+    reply: ReplyReport | None = None
+    commands: tuple[str, ...] = ()
+    handed_over: bool | None = None
+    """Whether a human has the conversation now; None where that did not change."""
