@@ -108,6 +108,7 @@ class Token:
 class Generated:
     """A generation that ended by itself. `ids` are all sampled ids, the end token included.
 
+    `log_probabilities` are theirs under the model, where they were asked for.
     Seconds count from the engine's acceptance of the order.
     """
 
@@ -119,6 +120,7 @@ class Generated:
     queued_seconds: float
     first_token_seconds: float
     seconds: float
+    log_probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,9 @@ class Fault(StrEnum):
 
     EVENT = "event"
     ENGINE = "engine"
+    """It is away or has too much to do; it will be back."""
+    CONFIGURATION = "configuration"
+    """It is there and refuses us: a person must change something. Held like one that is away, and never the event's."""
     FATAL = "fatal"
 
 

@@ -43,6 +43,8 @@ class DeadLetterReason(StrEnum):
     NO_BOT = "no_bot"
     TOO_LARGE = "too_large"
     PROMPT_TOO_LONG = "prompt_too_long"
+    SCHEMA_NOT_MET = "schema_not_met"
+    REFUSED_BY_ENGINE = "refused_by_engine"
     TEMPLATE_FAILED = "template_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     TURN_TIMEOUT = "turn_timeout"

@@ -405,4 +405,5 @@ def _generation(bot: Bot, answered: Answered) -> GenerationEvidence | None:
         seed=answered.seed,
         temperature=bot.sampling.temperature,
         max_new_tokens=bot.sampling.max_new_tokens,
+        log_probabilities=list(generated.log_probabilities) or None,
     )

@@ -1,6 +1,6 @@
 """Prompts, sampling and usage: the vocabulary between dialogue and engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -51,7 +51,17 @@ class Sampling:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids and what is added to their logits, in ascending order of the ids."""
     stop: tuple[str, ...] = ()
+    log_probabilities: bool = False
+    """Whether the log-probability of each sampled id is reported."""
+    json_schema: str | None = None
+    """A JSON Schema, as JSON, that the reply's text must keep to."""
+
+    def held_to(self, json_schema: str | None) -> "Sampling":
+        """The same for a reply of this schema; None for plain text."""
+        return self if json_schema == self.json_schema else replace(self, json_schema=json_schema)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -294,12 +294,12 @@ class Turns:
             case TextAnswer(text=text):
                 answered = Answered(text=text, finish_reason=FinishReason.TEMPLATE)
                 self._reply(assignment, decided, answered, None, 0, moment)
-            case ModelAnswer():
-                self._generate(assignment, decided, moment)
+            case ModelAnswer(json_schema=json_schema):
+                self._generate(assignment, decided, json_schema, moment)
             case _:
                 assert_never(answer)
 
-    def _generate(self, assignment: Assignment, decided: Decided, moment: Moment) -> None:
+    def _generate(self, assignment: Assignment, decided: Decided, json_schema: str | None, moment: Moment) -> None:
         turn = decided.turn
         if (until := self._breaker.held_until(moment.monotonic)) is not None:
             resting = Resting(turn, until, turn.failures, turn.successes_seen)
@@ -320,7 +320,7 @@ class Turns:
                 ref=turn.ref,
                 conversation=turn.conversation,
                 prompt=prompt.prompt,
-                sampling=turn.bot.sampling,
+                sampling=turn.bot.sampling.held_to(json_schema),
                 seed=seed,
                 cache_scope=f"{turn.first.event.tenant}/{turn.bot.name}/{turn.bot.version}",
             )
@@ -406,7 +406,7 @@ class Turns:
         """An event's fault counts as an attempt; an engine's is nobody's, unless others succeeded meanwhile."""
         seen = turn.successes_seen
         blamed = seen is not None and self._breaker.successes > seen
-        if failed.fault is Fault.ENGINE and not blamed:
+        if failed.fault is Fault.CONFIGURATION or (failed.fault is Fault.ENGINE and not blamed):
             self._observer.engine_away(failed.message)
             until = self._breaker.fail(moment.monotonic)
             resting = Resting(turn, until, turn.failures, self._breaker.successes)

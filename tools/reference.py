@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stream_worker.bot.loader import BotFile, EmitFile, IntentFile, TemplateFile
+from stream_worker.bot.loader import BotFile, EmitFile, IntentFile, JsonFile, TemplateFile
 from stream_worker.errors import Code
 from stream_worker.kafka.topics import topic_table
 from stream_worker.observability.metric_table import BUILD_INFO, BUILD_INFO_HELP, PREFIX, TABLE
@@ -73,6 +73,7 @@ def bot_page() -> str:
         ("The file", BotFile),
         ("An intent, and the fallback", IntentFile),
         ("A reply by template", TemplateFile),
+        ("A reply in JSON", JsonFile),
         ("A command", EmitFile),
     ):
         lines += [f"## {title}", "", *_table(("key", "default", "bounds", "meaning"), _fields(model, ""))]

@@ -40,7 +40,9 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """The language model answers."""
+    """The language model answers; in JSON where `json_schema`, as JSON, describes it."""
+
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
+import orjson
 from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +18,6 @@ from stream_worker.bot.bots import Binding, Bots
 from stream_worker.errors import BadEvent, Code, Misconfigured
 from stream_worker.settings import Settings
 from stream_worker.settings.engine import SamplingSettings
-from stream_worker.tokens import Sampling
 from stream_worker.turn_taking import OnNewMessage, TurnTaking
 
 _SANDBOX = ImmutableSandboxedEnvironment(autoescape=False)  # chat text, not HTML
@@ -40,9 +40,14 @@ class TemplateFile(_Section):
     """The reply's text. `{{ slot }}` is a slot's value, nothing where it is not filled (Jinja2, in a sandbox)."""
 
 
+class JsonFile(_Section):
+    json_schema: str
+    """A file with a JSON Schema, relative to this one: the model's reply is JSON that it describes."""
+
+
 class IntentFile(_Section):
-    reply: Literal["model"] | TemplateFile = "model"
-    """Who answers: the language model, or a template."""
+    reply: Literal["model"] | JsonFile | TemplateFile = "model"
+    """Who answers: the language model, in JSON where a schema is named, or a template."""
 
     slots: tuple[str, ...] = ()
     """The slots this intent has; they are carried over while it stays the active one."""
@@ -154,7 +159,7 @@ def load_bot(path: Path, settings: Settings) -> Bot:
         error_reply=file.error_reply,
         refusals=file.refusals,
         refusal_reply=file.refusal_reply,
-        sampling=Sampling(**sampling.model_dump()),
+        sampling=sampling.sampling(),
         max_messages=file.max_messages,
         turn_taking=_turn_taking(file.turn_taking, settings),
         reply_when=file.reply_when,
@@ -202,13 +207,8 @@ def _position(document: Any, location: tuple[int | str, ...]) -> tuple[int, int]
 
 
 def _rule(path: Path, name: str, intent: IntentFile) -> IntentRule:
-    reply = (
-        TemplateReply(_template(path, name, intent.reply.template))
-        if isinstance(intent.reply, TemplateFile)
-        else ModelReply()
-    )
     rule = IntentRule(
-        reply=reply,
+        reply=_reply(path, name, intent.reply),
         slots=intent.slots,
         emit=tuple(
             Emit(emit.command, {key: _template(path, name, source) for key, source in emit.arguments.items()})
@@ -219,6 +219,33 @@ def _rule(path: Path, name: str, intent: IntentFile) -> IntentRule:
     )
     _try(path, name, rule)
     return rule
+
+
+def _reply(path: Path, name: str, reply: Literal["model"] | JsonFile | TemplateFile) -> ModelReply | TemplateReply:
+    match reply:
+        case "model":
+            return ModelReply()
+        case JsonFile():
+            return ModelReply(_schema(path, name, reply.json_schema))
+        case TemplateFile():
+            return TemplateReply(_template(path, name, reply.template))
+        case _:
+            assert_never(reply)
+
+
+def _schema(path: Path, name: str, file: str) -> str:
+    """The schema's text. Whether the engine can hold a reply to it is known when it is used first."""
+    schema = path.parent / file
+    try:
+        document = orjson.loads(schema.read_bytes())
+    except OSError as error:
+        message = f"{path}: cannot read the JSON schema of `{name}`, {schema}: {error.strerror}"
+        raise Misconfigured(Code.BOT_UNREADABLE, message) from error
+    except orjson.JSONDecodeError as error:
+        raise Misconfigured(Code.BOT_INVALID, f"{schema}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Misconfigured(Code.BOT_INVALID, f"{schema}: a JSON schema is an object")
+    return orjson.dumps(document).decode()
 
 
 def _try(path: Path, name: str, rule: IntentRule) -> None:

@@ -68,6 +68,9 @@ class GenerationEvidence:
     max_new_tokens: Count
     """Limit of the reply's length."""
 
+    log_probabilities: list[float] | None = None
+    """Log-probability of each sampled id under the model, where the bot's sampling asks for them."""
+
 
 @dataclass(kw_only=True)
 class Analysis:

@@ -28,6 +28,16 @@ class Forgetting(StrEnum):
     NONE = "none"
 
 
+class Feature(StrEnum):
+    """What not every engine can do. A bot that asks for one the engine lacks is refused at the start."""
+
+    SEED = "seed"
+    """The same logits and seed give the same text."""
+    LOG_PROBABILITIES = "log_probabilities"
+    JSON_SCHEMA = "json_schema"
+    LOGIT_BIAS = "logit_bias"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What an engine declares of itself."""
@@ -37,6 +47,7 @@ class Capabilities:
     forgetting: Forgetting
     model: str
     max_context_tokens: int
+    features: frozenset[Feature]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from stream_worker.inference.constraints import Constraint, JsonSchemas, Unsatisfiable
 from stream_worker.inference.reading import Decode, Reader
 from stream_worker.inference.sampling import Sampler
 from stream_worker.orders import Failed, Fault, Generate, Generated, Result, Token, TurnRef
@@ -41,6 +42,8 @@ class Generation:
 
     def take(self, token: int, end_ids: frozenset[int], now: float) -> list[Result]:
         """One sampled id: the text that became readable, and the end if this is it."""
+        if self.sampler.failure is not None:
+            return [_unmet(self.order, self.sampler.failure)]
         if not self.sampled:
             self.first_token = now
         self.sampled.append(token)
@@ -64,7 +67,11 @@ class Generation:
         ids, self._unread = tuple(self._unread), []
         return [Token(ref=self.ref, text=text, ids=ids)]
 
-    def _end(self, reason: FinishReason, now: float) -> Generated:
+    def _end(self, reason: FinishReason, now: float) -> Generated | Failed:
+        if not self.sampler.is_whole:
+            return _unmet(
+                self.order, f"the reply ended ({reason}) after {len(self.sampled)} tokens, amid the JSON text"
+            )
         return Generated(
             ref=self.ref,
             text=self.text,
@@ -74,6 +81,7 @@ class Generation:
             queued_seconds=self.started - self.accepted,
             first_token_seconds=self.first_token - self.accepted,
             seconds=now - self.accepted,
+            log_probabilities=tuple(self.sampler.log_probabilities),
         )
 
 
@@ -86,7 +94,9 @@ class Limits:
     capacity_tokens: int
 
 
-def accept(order: Generate, limits: Limits, decode: Decode, now: float) -> Generation | Failed:
+def accept(
+    order: Generate, limits: Limits, decode: Decode, now: float, schemas: JsonSchemas | None = None
+) -> Generation | Failed:
     """A request that can run, or why it never can."""
     prompt = order.prompt
     assert isinstance(prompt, PromptIds), "this engine takes ids"
@@ -99,14 +109,34 @@ def accept(order: Generate, limits: Limits, decode: Decode, now: float) -> Gener
     if min(prompt.ids) < 0 or max(prompt.ids) >= limits.vocabulary:
         message = f"the prompt has ids outside of the model's vocabulary of {limits.vocabulary}"
         return _refused(order, DeadLetterReason.INVALID_EVENT, message)
+    if any(token >= limits.vocabulary for token, _ in order.sampling.logit_bias):
+        message = f"sampling.logit_bias has ids outside of the model's vocabulary of {limits.vocabulary}"
+        return _refused(order, DeadLetterReason.INVALID_EVENT, message)
+    try:
+        constraint = _constraint(order, schemas)
+    except Unsatisfiable as error:
+        return _unmet(order, str(error))
     return Generation(
         order=order,
         prompt=prompt,
         max_new_tokens=min(order.sampling.max_new_tokens, most - len(prompt.ids)),
-        sampler=Sampler(order.sampling, order.seed, prompt.ids),
+        sampler=Sampler(order.sampling, order.seed, prompt.ids, constraint),
         reader=Reader(decode, order.sampling.stop),
         accepted=now,
     )
+
+
+def _constraint(order: Generate, schemas: JsonSchemas | None) -> Constraint | None:
+    """Raises Unsatisfiable for a schema that no reply can keep to, and where the tokenizer is not known."""
+    if order.sampling.json_schema is None:
+        return None
+    if schemas is None:
+        raise Unsatisfiable("this engine was made without its tokenizer's file")
+    return schemas.constraint(order.sampling.json_schema)
+
+
+def _unmet(order: Generate, why: str) -> Failed:
+    return _refused(order, DeadLetterReason.SCHEMA_NOT_MET, f"the reply cannot keep to its JSON schema: {why}")
 
 
 def _refused(order: Generate, reason: DeadLetterReason, message: str) -> Failed:

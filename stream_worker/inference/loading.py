@@ -10,6 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from stream_worker.clock import Clock
 from stream_worker.errors import Code, Misconfigured, Missing
+from stream_worker.inference.constraints import JsonSchemas
 from stream_worker.inference.models import ModelFiles
 from stream_worker.inference.tokenizer import ModelTokenizer
 from stream_worker.inference.torch_engine import TorchLimits, TorchStepper
@@ -79,8 +80,10 @@ def torch_stepper(
     """The engine of the settings, its model loaded and warm. For the device thread, whose threads it sets."""
     torch.set_num_threads(settings.threads or _cores())
     device = pick_device(device_name)
+    model = load_model(files.folder, device, pick_dtype(settings.dtype, device))
+    vocabulary = model.config.get_text_config().vocab_size
     return TorchStepper(
-        load_model(files.folder, device, pick_dtype(settings.dtype, device)),
+        model,
         version=files.version,
         decode=tokenizer.decode,
         end_ids=chat_format.end_ids,
@@ -90,6 +93,7 @@ def torch_stepper(
             kv_cache_bytes=settings.kv_cache_bytes,
         ),
         clock=clock,
+        schemas=JsonSchemas(files.folder / "tokenizer.json", vocabulary, chat_format.end_ids),
     )
 
 

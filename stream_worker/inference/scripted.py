@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from stream_worker.clock import Clock
-from stream_worker.inference.engine import Capabilities, Forgetting, Takes
+from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
 from stream_worker.orders import Ended, Forget, Generate, Generated, Result, Token, TurnRef
 from stream_worker.outcome import FinishReason
 from stream_worker.tokens import PromptMessages, Usage
@@ -69,6 +69,7 @@ class ScriptedStepper:
             forgetting=Forgetting.EXACT,
             model="scripted",
             max_context_tokens=_CONTEXT_TOKENS,
+            features=frozenset({Feature.SEED}),
         )
 
     @property

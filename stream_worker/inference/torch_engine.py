@@ -19,12 +19,13 @@ import torch
 from transformers import DynamicCache
 
 from stream_worker.clock import Clock
-from stream_worker.inference.engine import Capabilities, Forgetting, Takes
+from stream_worker.inference.constraints import JsonSchemas
+from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
 from stream_worker.inference.generation import Generation, Limits, accept
 from stream_worker.inference.lanes import LaneCache, kept
 from stream_worker.inference.prefix_cache import Pairs, PrefixCache
 from stream_worker.inference.reading import Decode
-from stream_worker.orders import Ended, Failed, Fault, Forget, Generate, Generated, Result, TurnRef
+from stream_worker.orders import Ended, Failed, Fault, Forget, Generate, Result, Token, TurnRef
 from stream_worker.outcome import DeadLetterReason
 
 _PREFILL_CHUNK = 256
@@ -62,8 +63,10 @@ class TorchStepper:
         end_ids: frozenset[int],
         limits: TorchLimits,
         clock: Clock,
+        schemas: JsonSchemas | None = None,
     ) -> None:
         self._model = model
+        self._schemas = schemas
         self._decode = decode
         self._end_ids = end_ids
         self._clock = clock
@@ -90,6 +93,7 @@ class TorchStepper:
             forgetting=Forgetting.EXACT,
             model=version,
             max_context_tokens=self._limits.max_context_tokens,
+            features=frozenset(Feature),
         )
 
     @property
@@ -118,7 +122,7 @@ class TorchStepper:
         return self._limits.capacity_tokens
 
     def add(self, order: Generate) -> None:
-        accepted = accept(order, self._limits, self._decode, self._clock.monotonic())
+        accepted = accept(order, self._limits, self._decode, self._clock.monotonic(), self._schemas)
         if isinstance(accepted, Failed):
             self._report.append(accepted)
         else:
@@ -223,7 +227,7 @@ class TorchStepper:
         token = likeliest if greedy else generation.sampler.choose(logits.float().cpu().numpy())
         results = generation.take(token, self._end_ids, self._clock.monotonic())
         self._report += results
-        return bool(results) and isinstance(results[-1], Generated)
+        return bool(results) and not isinstance(results[-1], Token)
 
     def _keep(self, generation: Generation, pairs: Pairs) -> None:
         """Keeps what was computed for the conversation's next turn: all but the last id, which was never run."""

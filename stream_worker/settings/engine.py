@@ -1,10 +1,11 @@
 """The engine that generates replies."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from stream_worker.settings.base import Section
+from stream_worker.tokens import Sampling
 
 
 class SamplingSettings(Section):
@@ -28,6 +29,16 @@ class SamplingSettings(Section):
 
     stop: tuple[str, ...] = ()
     """Texts at which a reply ends."""
+
+    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=-100, le=100)]] = Field(default={})
+    """Token ids of the model, and what is added to their logits: -100 never, 100 always."""
+
+    log_probabilities: bool = False
+    """Whether the analysis record holds the log-probability of each sampled token."""
+
+    def sampling(self) -> Sampling:
+        """As engines take it."""
+        return Sampling(**{**self.model_dump(), "logit_bias": tuple(sorted(self.logit_bias.items()))})
 
 
 class EngineSettings(Section):

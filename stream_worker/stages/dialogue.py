@@ -32,7 +32,9 @@ class CommandDraft(Struct, frozen=True):
 
 
 class ModelAnswer(Struct, frozen=True):
-    """The model is to answer."""
+    """The model is to answer; in JSON where `json_schema`, as JSON, describes it."""
+
+    json_schema: str | None = None
 
 
 class TextAnswer(Struct, frozen=True):
@@ -114,8 +116,8 @@ def _command(emit: Emit, values: dict[str, str]) -> CommandDraft:
 
 def _answer(rule: IntentRule, values: dict[str, str]) -> Answer:
     match rule.reply:
-        case ModelReply():
-            return ModelAnswer()
+        case ModelReply(json_schema=json_schema):
+            return ModelAnswer(json_schema)
         case TemplateReply(template=template):
             return TextAnswer(template.render(values))
         case _:

@@ -1,5 +1,9 @@
 """The real model of the wheel: found, converted, its prompts append-only, its replies those of `generate`."""
 
+import json
+from dataclasses import replace
+
+import jsonschema
 import pytest
 import torch
 
@@ -8,7 +12,7 @@ from stream_worker.clock import SystemClock
 from stream_worker.inference.loading import load_model, torch_stepper
 from stream_worker.inference.models import BUILT_IN, ModelFiles, resolve_model
 from stream_worker.inference.tokenizer import ModelTokenizer, load_tokenizer
-from stream_worker.orders import Generate, Generated, Token, TurnRef
+from stream_worker.orders import Generate, Generated, Result, Token, TurnRef
 from stream_worker.settings.engine import EngineSettings
 from stream_worker.stages.prompt import after_reply, build_prompt
 from stream_worker.tokens import ChatMessage, PromptIds, Role, Sampling, StoredPrompt
@@ -62,6 +66,29 @@ def test_a_batch_of_turns_is_token_identical_to_generate(files: ModelFiles, toke
         reply = replies[str(number)]
         assert reply.ids == tuple(expected[0, ids.shape[1] :].tolist())
         assert reply.text == texts[str(number)] == tokenizer.decode(reply.ids)
+
+
+def test_a_reply_in_json_is_held_to_its_schema(files: ModelFiles, tokenizer: ModelTokenizer) -> None:
+    """135 million parameters would not write JSON by themselves; whatever they say, its form is right."""
+    chat_format = tokenizer.chat_format()
+    engine = torch_stepper(files, tokenizer, chat_format, EngineSettings(), "cpu", SystemClock())
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "rain": {"type": "boolean"}},
+        "required": ["city", "rain"],
+        "additionalProperties": False,
+    }
+    prompt = build_prompt(chat_format, tokenizer, "", [ChatMessage(Role.USER, QUESTIONS[0])], None, 1_000).prompt
+    sampling = Sampling(max_new_tokens=64, json_schema=json.dumps(schema), log_probabilities=True)
+    engine.add(replace(order("json", prompt), sampling=sampling))
+    results: list[Result] = []
+    while engine.seconds_until_ready() == 0:
+        results += engine.step()
+    reply = results[-1]
+    assert isinstance(reply, Generated)
+    jsonschema.validate(json.loads(reply.text), schema)
+    assert len(reply.log_probabilities) == len(reply.ids)
+    assert all(each <= 0 for each in reply.log_probabilities)
 
 
 def test_ids_of_a_turn_begin_the_next(tokenizer: ModelTokenizer) -> None:

@@ -29,7 +29,12 @@ PARTITIONS = 100
 
 class IdleEngine:
     capabilities = Capabilities(
-        takes=Takes.IDS, deterministic=True, forgetting=Forgetting.NONE, model="tiny", max_context_tokens=128
+        takes=Takes.IDS,
+        deterministic=True,
+        forgetting=Forgetting.NONE,
+        model="tiny",
+        max_context_tokens=128,
+        features=frozenset(),
     )
 
     def submit(self, order: Order) -> None:

@@ -12,6 +12,7 @@ from stream_worker.orders import Encoded, IntentScore, SlotSpan, TurnRef
 from stream_worker.settings import Settings
 from stream_worker.stages.check import Passed, Replaced, check
 from stream_worker.stages.dialogue import Decision, ModelAnswer, TextAnswer, decide
+from stream_worker.tokens import Sampling
 
 _BOT = """
 bot: weather
@@ -151,3 +152,24 @@ def test_the_version_follows_the_content(tmp_path: Path) -> None:
 def test_a_reply_with_a_refused_text_is_replaced(bot: Bot) -> None:
     assert check(bot, "Your order is on its way.") == Passed("Your order is on its way.")
     assert check(bot, "It is My Password!") == Replaced("No.", "refusals[1]")
+
+
+def test_a_reply_in_json_names_a_schema_beside_the_bot_file(tmp_path: Path) -> None:
+    (tmp_path / "order.json").write_text('{"type": "object"}')
+    bot = _load(tmp_path, "bot: orders\nfallback: {reply: {json_schema: order.json}}\n")
+    answer = decide(bot, EMPTY, None).answer
+    assert isinstance(answer, ModelAnswer)
+    assert answer.json_schema == '{"type":"object"}'
+
+
+@pytest.mark.parametrize("schema", [None, "[1]", "{"])
+def test_a_schema_that_is_none_is_refused_with_its_file(tmp_path: Path, schema: str | None) -> None:
+    if schema is not None:
+        (tmp_path / "order.json").write_text(schema)
+    with pytest.raises(Misconfigured, match=r"order\.json"):
+        _load(tmp_path, "bot: orders\nfallback: {reply: {json_schema: order.json}}\n")
+
+
+def test_sampling_of_the_bot_file_reaches_the_engine(tmp_path: Path) -> None:
+    bot = _load(tmp_path, "bot: b\nsampling: {logit_bias: {7: -100, 3: 2}, stop: [END], log_probabilities: true}\n")
+    assert bot.sampling == Sampling(logit_bias=((3, 2.0), (7, -100.0)), stop=("END",), log_probabilities=True)
