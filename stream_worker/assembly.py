@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stream_worker import __version__
+from stream_worker.admission.pressure import FULL_SPEED
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bots import Bots
 from stream_worker.clock import Clock
@@ -22,6 +23,7 @@ from stream_worker.publication import Publication
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
 from stream_worker.stages.prompter import Prompter
+from stream_worker.suspicion import Caution
 from stream_worker.taking import Taking
 from stream_worker.turns import Turns
 from stream_worker.worker import Watchdog, Worker
@@ -52,9 +54,11 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
     outbox = Outbox()
     publication = Publication(settings, versions(parts), limits)
     settler = Settler(settings, outbox, publication, parts.observer)
+    caution = Caution(assignments)
     turns = Turns(
         settings,
         assignments=assignments,
+        caution=caution,
         bots=parts.bots,
         engine=parts.engine,
         prompter=parts.prompter,
@@ -64,7 +68,13 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         clock=parts.clock,
     )
     intake = Intake(
-        settings, assignments=assignments, bots=parts.bots, turns=turns, settler=settler, observer=parts.observer
+        settings,
+        assignments=assignments,
+        bots=parts.bots,
+        turns=turns,
+        caution=caution,
+        settler=settler,
+        observer=parts.observer,
     )
     committer = Committer(
         settings,
@@ -82,6 +92,7 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         observer=parts.observer,
         from_earliest=settings.kafka.start_at == "earliest",
         adopt_group=parts.adopt_group,
+        most_in_hand=settings.admission.upper_mark_events + FULL_SPEED,
     )
     return Worker(
         settings,

@@ -20,6 +20,7 @@ from stream_worker.conversation.states import States
 from stream_worker.kafka.ledger import Balance, Ledger
 from stream_worker.kafka.protocols import Inquiry, PartitionFacts
 from stream_worker.orders import TurnRef
+from stream_worker.suspicion import Suspicion
 from stream_worker.turn import Phase as TurnPhase
 
 
@@ -68,7 +69,7 @@ class Assignment:
     """When each open offset's record was written, oldest offset first."""
     waiting_events: int = 0
     """Events in mailboxes and running turns."""
-    starts: int = 0
+    suspicion: Suspicion = field(default_factory=Suspicion)
     is_closing: bool = False
     """It is about to be given away: what runs may end, nothing new starts."""
     _mailboxes: dict[str, Mailbox] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class Assignment:
     def ledger_record(self, balance: Balance, *, released: bool) -> bytes:
         """The ledger as the next transaction writes it."""
         assert self.facts is not None
+        suspicion = self.suspicion
         return LedgerRecord(
             topic_id=self.facts.topic_id,
             partition=self.partition,
@@ -115,5 +117,7 @@ class Assignment:
             next=balance.next,
             open=balance.open,
             released=released,
-            starts=self.starts,
+            starts=suspicion.starts,
+            careful_to=suspicion.careful_to,
+            suspect=suspicion.condemned if released else suspicion.in_ledger,
         ).dump()

@@ -101,7 +101,9 @@ class Committer:
                 case Phase.CLAIMING if not releasing and not assignment.is_closing:
                     # While others are given away the client is in the middle of a rebalance: claims wait for its end.
                     touched.append(assignment)
-                case Phase.SERVING if partition in settled or partition in releasing:
+                case Phase.SERVING if (
+                    partition in settled or partition in releasing or assignment.suspicion.is_unwritten
+                ):
                     touched.append(assignment)
                 case Phase.SERVING if not assignment.ledger.open:
                     if _position(assignment, clients) > assignment.ledger.next:
@@ -159,6 +161,8 @@ class Committer:
             assignment = self._assignments[partition]
             assignment.ledger.balanced(balance)
             assignment.states.commit(filled.states.get(partition, {}), positions[partition])
+            assignment.suspicion.written()
+            assignment.suspicion.passed(balance.group_offset)
             if assignment.phase is Phase.CLAIMING:
                 assignment.move_to(Phase.SERVING)
                 clients.subscription.start_at(partition, balance.group_offset)

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from stream_worker.admission.expiry import has_expired
 from stream_worker.admission.queue import ReadyQueue
+from stream_worker.admission.rates import Rates
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bots import Bots
 from stream_worker.clock import Moment
@@ -22,10 +23,12 @@ from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Sight
 from stream_worker.observer import Observer
 from stream_worker.orders import Result
-from stream_worker.outcome import Outcome
+from stream_worker.outcome import DeadLetterReason, Outcome
 from stream_worker.record import Record
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
+from stream_worker.suspicion import Caution
+from stream_worker.turn_taking import QUEUED
 from stream_worker.turns import Turns
 
 
@@ -37,6 +40,7 @@ class Intake:
         assignments: Mapping[int, Assignment],
         bots: Bots,
         turns: Turns,
+        caution: Caution,
         settler: Settler,
         observer: Observer,
     ) -> None:
@@ -50,15 +54,18 @@ class Intake:
         self._assignments = assignments
         self._bots = bots
         self._turns = turns
+        self._caution = caution
         self._settler = settler
         self._observer = observer
-        self._ready = ReadyQueue()
+        self._ready = ReadyQueue(settings.admission.tenant_weights)
+        self._rates = Rates(settings.admission)
         self._held: list[tuple[int, int, int, str]] = []
         """Conversations whose next turn waits for more messages: (wall time, partition, term, conversation)."""
 
     def admit(self, assignment: Assignment, record: Record, moment: Moment) -> None:
         """A record that was read. What the ledger has settled is passed over."""
         for offset in assignment.ledger.vanished_before(record.offset):
+            assignment.suspicion.clear(offset)
             self._observer.warned(f"the open record at {offset} is gone from the topic", assignment.partition)
         if assignment.ledger.see(record.offset) not in (Sight.NEW, Sight.RESTORED):
             return
@@ -69,8 +76,22 @@ class Intake:
             self._settler.undecodable(assignment, decoded, moment)
             return
         assignment.waiting_events += 1
+        self._caution.admitted(assignment)
+        if record.offset == assignment.suspicion.condemned:
+            message = "a process that ran this event, and nothing else, came to its end without a word"
+            self._settler.unanswerable(
+                assignment, PendingTurn((decoded,)), DeadLetterReason.SUSPECTED_CRASH, message, moment
+            )
+            return
         if starts_turn(decoded) and has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms):
             self._settler.events(assignment, [decoded], Outcome.EXPIRED, moment)
+            return
+        if (
+            starts_turn(decoded)
+            and not decoded.headers.redrive
+            and not self._rates.admit(decoded, self._share(assignment))
+        ):
+            self._settler.events(assignment, [decoded], Outcome.SHED, moment)
             return
         try:
             self._place(assignment, decoded, moment)
@@ -79,6 +100,7 @@ class Intake:
 
     def advance(self, results: Sequence[Result], moment: Moment) -> None:
         """What came back from other threads, what is due by now, and the turns that may start after it."""
+        self._caution.look()
         self._turns.tick(moment)
         self._turns.absorb(results, moment)
         for assignment, conversation in self._turns.take_freed():
@@ -87,8 +109,10 @@ class Intake:
         while self._held and self._held[0][0] <= moment.wall_ms:
             _, partition, term, conversation = heapq.heappop(self._held)
             self._try_held(partition, term, conversation, moment)
-        while self._turns.has_room and (candidate := self._ready.pop(self._turns.running_of)) is not None:
-            self._try_held(candidate.partition, candidate.term, candidate.conversation, moment, is_chosen=True)
+        while self._turns.has_room and (ready := self._next_ready()) is not None:
+            self._try_next(*ready, moment, is_chosen=True)
+            if self._caution.is_on and (self._turns.running or self._caution.next is not None):
+                return
 
     def seconds_until_due(self, now_ms: int) -> float:
         """How long until a turn that is held may start; infinite when none is."""
@@ -111,6 +135,11 @@ class Intake:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
         self._turns.drop(assignment, moment)
 
+    def _share(self, assignment: Assignment) -> float:
+        """The part of the group's partitions that is ours."""
+        partitions = assignment.facts.partitions if assignment.facts is not None else 1
+        return min(1.0, len(self._assignments) / partitions)
+
     def _place(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         conversation = arrival.conversation
         if self._turns.was_settled(assignment, arrival):
@@ -118,6 +147,9 @@ class Intake:
             return
         bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
         taking = (bot and bot.turn_taking) or self._turn_taking
+        if assignment.suspicion.is_careful:
+            # Joined, the guilty one could not be told from the others.
+            taking = QUEUED
         placement = assignment.mailbox(conversation).put(arrival, taking, moment.wall_ms)
         match placement:
             case Queued():
@@ -138,13 +170,11 @@ class Intake:
                 assert_never(placement)
         self._start_next(assignment, conversation, moment)
 
-    def _try_held(
-        self, partition: int, term: int, conversation: str, moment: Moment, *, is_chosen: bool = False
-    ) -> None:
+    def _try_held(self, partition: int, term: int, conversation: str, moment: Moment) -> None:
         """A conversation whose time has come, if the partition is still ours under the same term."""
         assignment = self._assignments.get(partition)
         if assignment is not None and assignment.term == term:
-            self._try_next(assignment, conversation, moment, is_chosen=is_chosen)
+            self._try_next(assignment, conversation, moment)
 
     def _try_next(self, assignment: Assignment, conversation: str, moment: Moment, *, is_chosen: bool = False) -> None:
         try:
@@ -168,14 +198,7 @@ class Intake:
                 entry = (head.hold_until_ms, assignment.partition, assignment.term, conversation)
                 heapq.heappush(self._held, entry)
                 return
-            if isinstance(head, PendingTurn) and not (self._turns.has_room and (is_chosen or not self._ready)):
-                self._ready.add(
-                    timestamp_ms=head.first.record.timestamp_ms,
-                    partition=assignment.partition,
-                    term=assignment.term,
-                    conversation=conversation,
-                    tenant=head.first.event.tenant,
-                )
+            if isinstance(head, PendingTurn) and not self._may_start(assignment, head, is_chosen=is_chosen):
                 return
             mailbox.next()
             if isinstance(head, StateEvent):
@@ -184,6 +207,33 @@ class Intake:
                 is_chosen = False
                 self._turns.start(assignment, head, moment)
         assignment.tidy(conversation)
+
+    def _may_start(self, assignment: Assignment, pending: PendingTurn, *, is_chosen: bool) -> bool:
+        """Whether a turn starts now; otherwise its conversation waits in the ready queue."""
+        first = pending.first
+        has_room = self._turns.has_room and (is_chosen or not self._ready)
+        is_alone = not (self._caution.is_on and self._turns.running)
+        if has_room and is_alone and self._caution.allows(assignment, first.conversation, first.offset):
+            return True
+        self._ready.add(
+            timestamp_ms=first.record.timestamp_ms,
+            partition=assignment.partition,
+            term=assignment.term,
+            conversation=first.conversation,
+            tenant=first.event.tenant,
+        )
+        return False
+
+    def _next_ready(self) -> tuple[Assignment, str] | None:
+        """Whose turn is next: the one that waits to be committed as the suspect, else the oldest."""
+        if (suspect := self._caution.next) is not None:
+            partition, conversation = suspect
+            return self._assignments[partition], conversation
+        while (candidate := self._ready.pop(self._turns.running_of)) is not None:
+            held = self._assignments.get(candidate.partition)
+            if held is not None and held.term == candidate.term:
+                return held, candidate.conversation
+        return None
 
 
 def _entries(arrivals: Sequence[Arrival]) -> list[Waiting]:

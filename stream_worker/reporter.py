@@ -64,7 +64,8 @@ class Reporter:
 
     def beat(self) -> None:
         self._board.beat(Loop.WORKER)
-        self._count_gathered()
+        if self._settled:
+            self._count_gathered()
 
     def snapshot(self, snapshot: Snapshot) -> None:
         phases = list(snapshot.phases.values())
@@ -133,8 +134,6 @@ class Reporter:
         self._log.info("partition taken", partition=partition, term=term, seconds=round(seconds, 3), records=records)
 
     def released(self, partitions: int, lost: bool) -> None:
-        # What was committed on the way out has no beat after it, if the worker ends.
-        self._count_gathered()
         kind = Rebalance.LOST if lost else Rebalance.RELEASED
         self._metrics.count(Metric.REBALANCES, kind, amount=partitions)
         self._log.info(f"partitions {kind}", partitions=partitions)
@@ -159,8 +158,6 @@ class Reporter:
         self._log.error("clients replaced", code=error.code.id, detail=error.detail)
 
     def _count_gathered(self) -> None:
-        if not self._settled:
-            return
         settled, self._settled = self._settled, Counter()
         replies, self._replies = self._replies, []
         metrics = self._metrics

@@ -26,6 +26,7 @@ from stream_worker.kafka.ledger import Ledger
 from stream_worker.kafka.protocols import ChangelogReader, ChangelogRecord, Clients
 from stream_worker.kafka.reconcile import reconcile
 from stream_worker.observer import Observer
+from stream_worker.suspicion import Suspicion
 
 _SLICE_RECORDS = 5_000
 """About 15 ms of work."""
@@ -40,12 +41,16 @@ class Taking:
         observer: Observer,
         from_earliest: bool,
         adopt_group: bool,
+        most_in_hand: int,
     ) -> None:
         self._assignments = assignments
         self._store = store
         self._observer = observer
         self._from_earliest = from_earliest
         self._adopt_group = adopt_group
+        self._most_in_hand = most_in_hand
+        # Under which term this process had a partition last, and what it knew of its crashes then.
+        self._held: dict[int, tuple[int, Suspicion]] = {}
 
     def advance(self, clients: Clients) -> None:
         """One slice for every partition that is being taken."""
@@ -100,16 +105,29 @@ class Taking:
 
     def _claim(self, assignment: Assignment) -> None:
         assert assignment.facts is not None
+        term, before = self._held.get(assignment.partition, (0, Suspicion()))
         start = reconcile(
             assignment.partition,
             assignment.facts,
             assignment.restore.ledger,
             from_earliest=self._from_earliest,
             adopt_group=self._adopt_group,
+            most_in_hand=self._most_in_hand,
+            term_held=term if before.was_written else 0,
         )
         if start.warning:
             self._observer.warned(start.warning, assignment.partition)
         assignment.term = start.term
-        assignment.starts = start.starts
+        condemned = start.condemned if start.condemned is not None else before.condemned
+        if condemned not in start.open:
+            condemned = None
+        assignment.suspicion = Suspicion(starts=start.starts, careful_to=start.careful_to, condemned=condemned)
+        self._held[assignment.partition] = (start.term, assignment.suspicion)
+        if assignment.suspicion.is_careful:
+            sentence = (
+                f"{start.starts} processes in a row ended with events of this partition in hand: "
+                f"one turn at a time until offset {start.careful_to}"
+            )
+            self._observer.warned(sentence, assignment.partition)
         assignment.ledger = Ledger(start.next, start.open)
         assignment.move_to(Phase.CLAIMING)

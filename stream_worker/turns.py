@@ -53,9 +53,12 @@ from stream_worker.stages.dialogue import ModelAnswer, TextAnswer, decide
 from stream_worker.stages.notice import heard_lines, notice
 from stream_worker.stages.parsing import Parser
 from stream_worker.stages.prompter import Prompter
+from stream_worker.suspicion import Caution
 from stream_worker.tokens import StoredPrompt
 from stream_worker.turn import Decided, Generating, Resting, Turn, Understanding, reply_id, seed_of
 from stream_worker.turn import Phase as TurnPhase
+
+_SUSPECT_CHECK_S = 0.02
 
 
 class Turns:
@@ -64,6 +67,7 @@ class Turns:
         settings: Settings,
         *,
         assignments: Mapping[int, Assignment],
+        caution: Caution,
         bots: Bots,
         engine: Engine,
         prompter: Prompter,
@@ -74,6 +78,7 @@ class Turns:
     ) -> None:
         self._limits = settings.admission
         self._assignments = assignments
+        self._caution = caution
         self._bots = bots
         self._engine = engine
         self._prompter = prompter
@@ -152,6 +157,7 @@ class Turns:
         turn = assignment.turns[pending.first.identity].turn
         self._engine.submit(Cancel(ref=turn.ref))
         self._end_turn(assignment, turn, moment)
+        assignment.suspicion.clear(turn.first.offset)
 
     def drop(self, assignment: Assignment, moment: Moment) -> None:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
@@ -409,6 +415,7 @@ class Turns:
         if failed.fault is Fault.CONFIGURATION or (failed.fault is Fault.ENGINE and not blamed):
             self._observer.engine_away(failed.message)
             until = self._breaker.fail(moment.monotonic)
+            assignment.suspicion.clear(turn.first.offset)
             resting = Resting(turn, until, turn.failures, self._breaker.successes)
             self._rest(assignment, resting, turn.pending, moment)
         else:
@@ -452,15 +459,27 @@ class Turns:
             return
         assignment, phase = found
         if isinstance(phase, Resting):
-            if moment.monotonic >= phase.until:
+            if moment.monotonic < phase.until:
+                return
+            if self._may_run(assignment, phase.turn):
                 pending = assignment.mailbox(phase.turn.conversation).running or phase.turn.pending
                 self._begin_again(assignment, phase, pending, moment)
+            else:
+                self._set_timer(moment.monotonic + _SUSPECT_CHECK_S, ref)
         elif self.engine_away:
             self._set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
         elif moment.monotonic >= phase.turn.deadline:
             self._engine.submit(Cancel(ref=ref))
             message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
             self._count_attempt(assignment, phase.turn, DeadLetterReason.TURN_TIMEOUT, message, moment)
+
+    def _may_run(self, assignment: Assignment, turn: Turn) -> bool:
+        """Whether a turn that rested may go on: while there is a suspect to be found, one at a time."""
+        if not self._caution.is_on:
+            return True
+        phases = (phase for each in self._assignments.values() for phase in each.turns.values())
+        alone = all(isinstance(phase, Resting) for phase in phases)
+        return alone and self._caution.allows(assignment, turn.conversation, turn.first.offset)
 
     def _find(self, ref: TurnRef) -> tuple[Assignment, TurnPhase] | None:
         """The live assignment and phase of a running attempt; None for anything late."""

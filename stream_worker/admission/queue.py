@@ -1,11 +1,11 @@
 """Which conversation starts next when the engine has room. Pure.
 
-By age over all partitions, so no backlog starves the others; tenants share:
-the one with the fewest running turns comes first.
+By age over all partitions, so no backlog starves the others; tenants share by
+weight: the one with the fewest running turns for its weight comes first.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -23,7 +23,8 @@ class Candidate:
 
 
 class ReadyQueue:
-    def __init__(self) -> None:
+    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+        self._weights = weights or {}
         self._by_tenant: dict[str, list[Candidate]] = {}
         self._present: set[tuple[int, int, str]] = set()
         self._numbers = count()
@@ -41,13 +42,17 @@ class ReadyQueue:
         heapq.heappush(self._by_tenant.setdefault(tenant, []), candidate)
 
     def pop(self, running_of: Callable[[str], int]) -> Candidate | None:
-        """The oldest candidate of the tenant with the fewest running turns."""
+        """The oldest candidate of the tenant with the fewest running turns for its weight."""
         if not self._by_tenant:
             return None
-        tenant = min(self._by_tenant, key=lambda name: (running_of(name), self._by_tenant[name][0]))
+        tenant = min(self._by_tenant, key=lambda name: self._rank(name, running_of(name)))
         candidates = self._by_tenant[tenant]
         candidate = heapq.heappop(candidates)
         if not candidates:
             del self._by_tenant[tenant]
         self._present.discard((candidate.partition, candidate.term, candidate.conversation))
         return candidate
+
+    def _rank(self, tenant: str, running: int) -> tuple[float, Candidate]:
+        """How full its share would be with one more turn; among equals the oldest comes first."""
+        return (running + 1) / self._weights.get(tenant, 1.0), self._by_tenant[tenant][0]

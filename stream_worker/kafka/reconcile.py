@@ -4,7 +4,7 @@ Offset and ledger are written in one transaction, so a difference between them
 is a person's doing, and is decided here, rule by rule, never silently.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stream_worker.contracts.internal import LedgerRecord
 from stream_worker.errors import Code, PartitionRefused
@@ -18,7 +18,11 @@ class Start:
     next: int
     open: tuple[int, ...]
     term: int
-    starts: int
+    starts: int = 0
+    careful_to: int | None = None
+    """Until the group offset has passed this, the crashes before count."""
+    condemned: int | None = None
+    """The event that ran alone when the last process ended."""
     warning: str = ""
 
 
@@ -29,8 +33,14 @@ def reconcile(
     *,
     from_earliest: bool,
     adopt_group: bool,
+    most_in_hand: int,
+    term_held: int = 0,
 ) -> Start:
-    """Raises PartitionRefused, naming what cures it, where the worker must not guess."""
+    """Raises PartitionRefused, naming what cures it, where the worker must not guess.
+
+    `most_in_hand`: no worker has more events of a partition in hand. `term_held`: the term under which this very
+    process had the partition last; a ledger of that term says of no crash, as the process lives.
+    """
     if record is None:
         return _without_ledger(partition, facts, from_earliest=from_earliest, adopt_group=adopt_group)
     if (record.topic_id, record.partitions) != (facts.topic_id, facts.partitions):
@@ -46,25 +56,40 @@ def reconcile(
             f"partition {partition}: the ledger stands at {record.next}, the topic ends at {facts.end}: records were "
             "lost by the broker; choose another application_id once they are restored or given up",
         )
-    starts = 0 if record.released else record.starts + 1
     balance_offset = record.open[0] if record.open else record.next
     if facts.committed is None or facts.committed == balance_offset:
         _not_below_start(partition, balance_offset, facts)
-        return Start(next=record.next, open=record.open, term=record.term + 1, starts=starts)
+        return _continued(record, facts, balance_offset, most_in_hand=most_in_hand, term_held=term_held)
     _not_below_start(partition, facts.committed, facts)
     return Start(
         next=facts.committed,
         open=(),
         term=record.term + 1,
-        starts=starts,
         warning=f"the group's offset was moved to {facts.committed} by hand (the ledger stands at {balance_offset}): "
         "it is followed, and the ledger starts anew",
     )
 
 
+def _continued(
+    record: LedgerRecord, facts: PartitionFacts, group_offset: int, *, most_in_hand: int, term_held: int
+) -> Start:
+    """Goes on where the last owner stood, and asks whether it crashed, and over which event."""
+    start = Start(next=record.next, open=record.open, term=record.term + 1)
+    survived = record.term == term_held
+    if record.suspect in record.open and not survived:
+        # Found: the search is over, and what else was in hand need not run alone.
+        return replace(start, condemned=record.suspect)
+    starts = record.starts + (0 if record.released or survived else 1)
+    # All that was in hand at the first crash lay before the end of the topic as it is now.
+    careful_to = record.careful_to if record.careful_to is not None else min(record.next + most_in_hand, facts.end)
+    if not starts or group_offset >= careful_to:
+        return start
+    return replace(start, starts=starts, careful_to=careful_to)
+
+
 def _without_ledger(partition: int, facts: PartitionFacts, *, from_earliest: bool, adopt_group: bool) -> Start:
     if facts.committed is None:
-        return Start(next=facts.start if from_earliest else facts.end, open=(), term=1, starts=0)
+        return Start(next=facts.start if from_earliest else facts.end, open=(), term=1)
     if not adopt_group:
         raise PartitionRefused(
             Code.ADOPT_GROUP,
@@ -72,7 +97,7 @@ def _without_ledger(partition: int, facts: PartitionFacts, *, from_earliest: boo
             "changelog was lost, or the group is another program's; start once with --adopt-group to go on from there",
         )
     _not_below_start(partition, facts.committed, facts)
-    return Start(next=facts.committed, open=(), term=1, starts=0, warning=f"the group was adopted at {facts.committed}")
+    return Start(next=facts.committed, open=(), term=1, warning=f"the group was adopted at {facts.committed}")
 
 
 def _not_below_start(partition: int, offset: int, facts: PartitionFacts) -> None:

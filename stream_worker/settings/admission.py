@@ -1,5 +1,7 @@
 """How much the worker takes in hand, and for how long."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from stream_worker.settings.base import Section
@@ -18,6 +20,21 @@ class AdmissionSettings(Section):
 
     max_waiting_events: int = Field(default=32, ge=1, le=10_000)
     """Events of one conversation that may wait; beyond it a message joins the one before it, else it is `shed`."""
+
+    sender_messages_per_minute: int = Field(default=0, ge=0, le=1_000_000)
+    """Messages of one sender that are answered; what comes beyond is settled as `shed`. 0 is no limit."""
+
+    sender_burst: int = Field(default=20, ge=1, le=1_000_000)
+    """Messages of one sender that may come at once."""
+
+    tenant_messages_per_minute: int = Field(default=0, ge=0, le=100_000_000)
+    """Messages of one tenant, in the whole group, that are answered; about. 0 is no limit."""
+
+    tenant_burst: int = Field(default=1_000, ge=1, le=100_000_000)
+    """Messages of one tenant, in the whole group, that may come at once."""
+
+    tenant_weights: dict[str, Annotated[float, Field(gt=0, le=1_000)]] = Field(default_factory=dict)
+    """How tenants share the running turns while more wait than run; one that is not named here has the weight 1."""
 
     upper_mark_events: int = Field(default=2_000, ge=2, le=1_000_000)
     """Above this many events in hand the worker takes slowly, and pauses where that lasts."""

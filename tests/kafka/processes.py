@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
@@ -34,14 +34,18 @@ class WorkerProcess:
         seconds_per_token: float = 0.0,
         bug: Bug | None = None,
         freezes: bool = False,
+        fragile: bool = False,
     ) -> None:
-        """`freezes`: it stops itself in its first transaction with a reply, until `thaw`."""
+        """`freezes`: it stops itself in its first transaction with a reply, until `thaw`.
+
+        `fragile`: the text `poison` kills it, and its engine hangs for ever at `tar`.
+        """
         folder.mkdir(exist_ok=True)
         (folder / "bot.yaml").write_text(_BOT)
         file = folder / "stream-worker.yaml"
         file.write_bytes(orjson.dumps(_tree(settings, folder, instance, seconds_per_token)))
         staged = [*(["--freeze"] if freezes else []), *([] if bug is None else [bug.value])]
-        program = ["tests.kafka.sabotaged_worker", *staged] if staged else ["stream_worker"]
+        program = ["tests.kafka.sabotaged_worker", *staged] if staged or fragile else ["stream_worker"]
         self._log = folder / "log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,12 +90,12 @@ class WorkerProcess:
         self._process.wait(_END_S)
 
 
-def _tree(settings: Settings, folder: Path, instance: str | None, seconds_per_token: float) -> dict[str, object]:
-    tree = settings.model_dump(mode="json", exclude_defaults=True)
+def _tree(settings: Settings, folder: Path, instance: str | None, seconds_per_token: float) -> dict[str, Any]:
+    tree: dict[str, Any] = settings.model_dump(mode="json", exclude_defaults=True)
     return tree | {
         "instance": instance,
         "bots": [{"file": str(folder / "bot.yaml")}],
-        "engine": {"kind": "scripted", "scripted_seconds_per_token": seconds_per_token},
+        "engine": {**tree.get("engine", {}), "kind": "scripted", "scripted_seconds_per_token": seconds_per_token},
         "understanding": {"encoder": None},
         "conversation": {"state_dir": str(folder / "state")},
         "observability": {"host": "127.0.0.1", "port": 0},

@@ -46,6 +46,7 @@ class Bug(StrEnum):
     LATE_RESULTS_TAKEN = "late-results-taken"
     POSITION_NOT_FOLLOWED = "position-not-followed"
     LEFT_BY_CLOSING = "left-by-closing"
+    SUSPECT_ACQUITTED = "suspect-acquitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,10 @@ def _same_term(start: Start, facts: PartitionFacts) -> Start:
     return replace(start, term=max(1, start.term - 1))
 
 
+def _nobody_condemned(start: Start, facts: PartitionFacts) -> Start:
+    return replace(start, condemned=None)
+
+
 def _blame_all(self: Committer, selection: Selection, cause: str) -> None:
     """Every settlement of a refused transaction becomes a dead letter."""
     moment = Moment.of(self._clock)
@@ -194,4 +199,5 @@ _PATCHES = {
     Bug.LATE_RESULTS_TAKEN: _Patch(Turns, "_find", _find_by_turn),
     Bug.POSITION_NOT_FOLLOWED: _Patch(committer, "_position", _unknown),
     Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),
+    Bug.SUSPECT_ACQUITTED: _Patch(taking, "reconcile", _starting(_nobody_condemned)),
 }

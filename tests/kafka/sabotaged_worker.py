@@ -1,4 +1,6 @@
-"""`stream-worker` made ready for a test: `python -m tests.kafka.sabotaged_worker [--freeze] [BUG] run --config FILE`.
+"""`stream-worker` made ready for a test: `python -m tests.kafka.sabotaged_worker [OPTION] [BUG] run --config FILE`.
+
+Its engine dies of the text `poison`, as of a bug in a kernel, and hangs for ever at `tar`.
 
 With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are queued
 and before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
@@ -8,10 +10,14 @@ outside.
 import os
 import signal
 import sys
+import time
 
 from stream_worker.cli.app import main
+from stream_worker.inference.scripted import ScriptedStepper
 from stream_worker.kafka.protocols import Batch
 from stream_worker.kafka.transactions import KafkaTransactions
+from stream_worker.orders import Generate
+from stream_worker.tokens import PromptMessages
 from tests.kafka.sabotage import Bug, plant
 
 
@@ -27,7 +33,23 @@ def _freeze_in_the_first_reply() -> None:
     KafkaTransactions._send = send_and_freeze  # type: ignore[method-assign]
 
 
+def _die_of_poison_and_stick_in_tar() -> None:
+    honest = ScriptedStepper.add
+
+    def add(self: ScriptedStepper, order: Generate) -> None:
+        prompt = order.prompt
+        said = prompt.messages[-1].text if isinstance(prompt, PromptMessages) else ""
+        if said == "poison":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while said == "tar":
+            time.sleep(1)
+        honest(self, order)
+
+    ScriptedStepper.add = add  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    _die_of_poison_and_stick_in_tar()
     while (argument := sys.argv[1]) != "run":
         if argument == "--freeze":
             _freeze_in_the_first_reply()

@@ -14,7 +14,14 @@ def _facts(committed: int | None, *, start: int = 0, end: int = 100, partitions:
     )
 
 
-def _ledger(next_offset: int, *opened: int, released: bool = False, starts: int = 0) -> LedgerRecord:
+def _ledger(
+    next_offset: int,
+    *opened: int,
+    released: bool = False,
+    starts: int = 0,
+    careful_to: int | None = None,
+    suspect: int | None = None,
+) -> LedgerRecord:
     return LedgerRecord(
         topic_id="topic-1",
         partition=0,
@@ -24,13 +31,15 @@ def _ledger(next_offset: int, *opened: int, released: bool = False, starts: int 
         open=opened,
         released=released,
         starts=starts,
+        careful_to=careful_to,
+        suspect=suspect,
     )
 
 
 def _reconcile(
-    facts: PartitionFacts, ledger: LedgerRecord | None, *, earliest: bool = True, adopt: bool = False
+    facts: PartitionFacts, ledger: LedgerRecord | None, *, earliest: bool = True, adopt: bool = False, held: int = 0
 ) -> Start:
-    return reconcile(0, facts, ledger, from_earliest=earliest, adopt_group=adopt)
+    return reconcile(0, facts, ledger, from_earliest=earliest, adopt_group=adopt, most_in_hand=20, term_held=held)
 
 
 def test_ledger_and_offset_that_agree_go_on() -> None:
@@ -39,8 +48,33 @@ def test_ledger_and_offset_that_agree_go_on() -> None:
 
 
 def test_a_released_ledger_counts_no_start() -> None:
-    assert _reconcile(_facts(50), _ledger(50, released=True, starts=2)).starts == 0
-    assert _reconcile(_facts(50), _ledger(50, starts=2)).starts == 3
+    assert _reconcile(_facts(50), _ledger(50, released=True)).starts == 0
+    assert _reconcile(_facts(50), _ledger(50)).starts == 1
+
+
+def test_crashes_count_until_all_that_was_in_hand_has_settled() -> None:
+    first = _reconcile(_facts(40), _ledger(50, 40))
+    assert (first.starts, first.careful_to) == (1, 70), "past the most that may have been in hand"
+    assert _reconcile(_facts(40, end=55), _ledger(50, 40)).careful_to == 55, "the topic had no more"
+    again = _reconcile(_facts(60), _ledger(80, 60, starts=1, careful_to=70))
+    assert (again.starts, again.careful_to) == (2, 70), "the mark stays where the first crash put it"
+    released = _reconcile(_facts(60), _ledger(80, 60, released=True, starts=2, careful_to=70))
+    assert (released.starts, released.careful_to) == (2, 70), "a release in between does not end the search"
+    passed = _reconcile(_facts(70), _ledger(80, 70, starts=2, careful_to=70))
+    assert (passed.starts, passed.careful_to) == (0, None)
+    assert _reconcile(_facts(100), _ledger(100, starts=4)).starts == 0, "nothing was in hand that could be guilty"
+
+
+def test_a_suspect_of_a_process_that_ended_is_condemned_and_the_search_is_over() -> None:
+    start = _reconcile(_facts(40), _ledger(50, 40, 44, starts=2, careful_to=70, suspect=44))
+    assert (start.condemned, start.starts, start.careful_to) == (44, 0, None)
+    assert _reconcile(_facts(44), _ledger(50, 44, starts=2, careful_to=70, suspect=40)).condemned is None, "it settled"
+
+
+def test_a_process_that_lives_did_not_crash() -> None:
+    start = _reconcile(_facts(40), _ledger(50, 40, starts=1, careful_to=70, suspect=40), held=3)
+    assert (start.condemned, start.starts) == (None, 1)
+    assert _reconcile(_facts(40), _ledger(50, 40, starts=1, careful_to=70, suspect=40), held=2).condemned == 40
 
 
 @pytest.mark.parametrize(("earliest", "expected"), [(True, 7), (False, 100)])

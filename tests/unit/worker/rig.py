@@ -13,7 +13,7 @@ import orjson
 from stream_worker.assembly import Parts, assemble
 from stream_worker.bot.bot import Bot, IntentRule, ModelReply
 from stream_worker.bot.bots import ANY, Binding, Bots
-from stream_worker.clock import ManualClock
+from stream_worker.clock import Clock, ManualClock
 from stream_worker.connection import Connection
 from stream_worker.contracts.metric import Timings
 from stream_worker.conversation.store import MemoryStore
@@ -180,9 +180,8 @@ class Rig:
         self.clock = ManualClock()
         self.broker = MemoryBroker.for_settings(self.settings, self.clock)
         self._bots = Bots((*(Binding(ANY, channel, other) for channel, other in others), Binding(ANY, ANY, bot)))
-        self._reply = reply
-        self._seconds = seconds
         self._wrap = wrap
+        self.stepper: Callable[[Clock], Stepper] = lambda clock: ScriptedStepper(clock, seconds=seconds, reply=reply)
         self.workers: dict[str, RunningWorker] = {}
 
     def start(self, name: str = "w0") -> RunningWorker:
@@ -191,7 +190,7 @@ class Rig:
         connection.open()
         inbox, journal = InlineInbox(self.clock), Journal()
         models = Models(
-            stepper=lambda: self._wrap(ScriptedStepper(self.clock, seconds=self._seconds, reply=self._reply)),
+            stepper=lambda: self._wrap(self.stepper(self.clock)),
             encoder=lambda: None,
         )
         inbox.device = InlineDevice(models, inbox.put, self.clock)
