@@ -23,6 +23,7 @@ from stream_worker.publication import Publication
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
 from stream_worker.stages.prompter import Prompter
+from stream_worker.stocktaking import Stocktaking
 from stream_worker.suspicion import Caution
 from stream_worker.taking import Taking
 from stream_worker.turns import Turns
@@ -103,6 +104,9 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         turns=turns,
         committer=committer,
         outbox=outbox,
+        stocktaking=Stocktaking(
+            assignments=assignments, turns=turns, outbox=outbox, store=parts.store, clock=parts.clock
+        ),
         store=parts.store,
         inbox=parts.inbox,
         observer=parts.observer,

@@ -50,6 +50,8 @@ class Restore:
     started: float
     ledger: LedgerRecord | None = None
     records: int = 0
+    position: int = 0
+    """One past the last record that was read."""
 
 
 @dataclass(slots=True)

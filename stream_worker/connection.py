@@ -48,5 +48,8 @@ class Connection:
     def send_delta(self, record: Outgoing) -> bool:
         return self.clients.deltas.send(record)
 
+    def tend(self) -> None:
+        self._edge.tend()
+
     def close(self) -> None:
         self._edge.close()

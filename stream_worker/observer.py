@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream_worker.contracts.metric import Timings
 from stream_worker.errors import StreamWorkerError
-from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
-from stream_worker.tokens import Usage
+from stream_worker.outcome import DeadLetterReason, Outcome
+from stream_worker.report import ReplyReport
 from stream_worker.turn import Turn
 
 
@@ -18,12 +17,16 @@ class Snapshot:
     phases: Mapping[int, str]
     """Phase of every assigned partition."""
     lags: Mapping[int, int]
-    """Records of each partition that are not settled and committed."""
+    """Records from each partition's group offset to its end, where both are known."""
     ages_s: Mapping[int, float]
-    """Seconds since the oldest event in hand of each partition was written; 0 with nothing in hand."""
+    """How long each partition's group offset has waited; 0 without lag."""
     running_turns: int
     waiting_events: int
     uncommitted: int
+    """Settlements that wait for the next transaction."""
+    changelog_lag: int
+    """Offsets that restores have still to read."""
+    state_bytes: int
     paused: bool
     engine_away: bool
 
@@ -41,9 +44,11 @@ class Observer(Protocol):
 
     def dead_lettered(self, reason: DeadLetterReason, partition: int, offset: int, detail: str) -> None: ...
 
-    def replied(
-        self, turn: Turn, intent: str | None, finish: FinishReason, timings: Timings, usage: Usage | None
-    ) -> None: ...
+    def polled(self, seconds: float) -> None:
+        """So long after the last time the input was polled again."""
+        ...
+
+    def replied(self, reply: ReplyReport) -> None: ...
 
     def first_delta(self, turn: Turn, seconds: float) -> None:
         """The first preview left, `seconds` after the event's record timestamp."""

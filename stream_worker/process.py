@@ -8,7 +8,7 @@ the group.
 
 import secrets
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 
 from stream_worker import __version__
@@ -17,20 +17,23 @@ from stream_worker.bot.bots import Bots
 from stream_worker.bot.loader import load_bots
 from stream_worker.cache import cache_folder
 from stream_worker.calls.io_thread import IoThread
+from stream_worker.client_metrics import ClientMetrics
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
+from stream_worker.declarations import declare_settings, declare_topic, declared
 from stream_worker.errors import Code, Fatal
+from stream_worker.fatal_errors import FatalErrors
 from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread
-from stream_worker.kafka.edge import KafkaEdge, identity
+from stream_worker.kafka.edge import Identity, KafkaEdge, identity
 from stream_worker.loading import load
 from stream_worker.observability.health import HealthBoard, HealthServer
 from stream_worker.observability.logs import configure_logs
 from stream_worker.observability.metric_table import Label, Loop, Metric
 from stream_worker.observability.metrics import Metrics
-from stream_worker.reporter import OUT_OF_SCOPE, Reporter
+from stream_worker.reporter import Reporter
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import settings_hash
 from stream_worker.worker import Watchdogs, Worker
@@ -71,12 +74,21 @@ def run_worker(
     """
     clock = SystemClock()
     bots = load_bots(settings)
-    metrics = Metrics(_declared(bots, settings))
+    metrics = Metrics(declared(bots, settings))
+    declare_settings(settings, metrics)
     configure_logs(settings.observability, lambda level: metrics.count(Metric.LOG_MESSAGES, level))
     board = HealthBoard(clock)
     with HealthServer(settings.observability.host, settings.observability.port, board, metrics.registry) as server:
         on_start(server.port)
-        _serve(settings, bots, metrics, board, clock, adopt_group=adopt_group, progress=progress)
+        who = identity(settings, settings.device.replace(":", ""), secrets.token_hex(4))
+        fatal_errors = FatalErrors.of(settings, who.transactional_id)
+        for code, count in fatal_errors.counts().items():
+            metrics.count(Metric.FATAL_ERRORS, code, amount=count)
+        try:
+            _serve(settings, bots, metrics, board, clock, who, adopt_group=adopt_group, progress=progress)
+        except Fatal as error:
+            fatal_errors.add(error.code)
+            raise
 
 
 def _serve(
@@ -85,15 +97,16 @@ def _serve(
     metrics: Metrics,
     board: HealthBoard,
     clock: Clock,
+    who: Identity,
     *,
     adopt_group: bool,
     progress: Callable[[str], None],
 ) -> None:
     inbox = ThreadInbox()
-    who = identity(settings, settings.device.replace(":", ""), secrets.token_hex(4))
-    edge = KafkaEdge(settings, who, lambda: board.beat(Loop.WORKER))
+    edge = KafkaEdge(settings, who, lambda: board.beat(Loop.WORKER), ClientMetrics(metrics).tell)
     connection = Connection(edge, clock)
     connection.open()
+    declare_topic(settings, metrics)
     loading = load(settings, bots.all, cache_folder("models"), clock, progress)
     io = IoThread(clock, lambda: board.beat(Loop.IO))
     engine = DeviceThread(loading.models, inbox.put, clock)
@@ -118,7 +131,7 @@ def _serve(
             inbox=inbox,
             prompter=loading.prompter,
             bots=bots,
-            observer=Reporter(metrics, board, engine, clock),
+            observer=Reporter(settings, metrics, board, engine, clock),
             watchdog=Watchdogs(DeviceWatchdog(engine, clock, settings.engine.device_stall_ms), io),
             clock=clock,
             settings_hash=settings_digest,
@@ -149,15 +162,3 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-
-
-def _declared(bots: Bots, settings: Settings) -> Mapping[Label, tuple[str, ...]]:
-    """The values that labels may have beyond those of enumerations: those that the bot files name."""
-    intents = {name for bot in bots.all for name in bot.intents} | {OUT_OF_SCOPE}
-    rules = [rule for bot in bots.all for rule in (bot.fallback, *bot.intents.values())]
-    commands = {emit.command for rule in rules for emit in rule.emit}
-    return {
-        Label.INTENT: tuple(sorted(intents)),
-        Label.COMMAND: tuple(sorted(commands)),
-        Label.PARTITION: tuple(str(partition) for partition in range(settings.topics.partitions)),
-    }

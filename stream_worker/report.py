@@ -16,6 +16,8 @@ class ReplyReport(Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason
     timings: Timings
     usage: Usage | None
+    texts: int = 0
+    """Texts in the encoder's pass; 0 without one."""
 
 
 class Report(Struct, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ from logging import DEBUG
 from operator import attrgetter
 
 import structlog
-from msgspec import Struct
 
+from stream_worker.admission.backlog import Backlog
 from stream_worker.clock import Clock
 from stream_worker.contracts.metric import Timings
 from stream_worker.errors import StreamWorkerError
@@ -30,6 +30,8 @@ from stream_worker.observability.metric_table import (
 from stream_worker.observability.metrics import Metrics, trace_id
 from stream_worker.observer import Snapshot
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.report import ReplyReport
+from stream_worker.settings import Settings
 from stream_worker.tokens import Usage
 from stream_worker.turn import Turn
 
@@ -38,27 +40,20 @@ _BEING_TAKEN = frozenset({"asking", "restoring", "claiming"})
 _REFUSED = "refused"
 
 
-class _Reply(Struct, frozen=True):
-    """What is counted of one reply."""
-
-    intent: str
-    finish: FinishReason
-    timings: Timings
-    usage: Usage | None
-    trace_id: str
-
-
 class Reporter:
     """The worker's observer in production."""
 
-    def __init__(self, metrics: Metrics, board: HealthBoard, engine: Engine, clock: Clock) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, board: HealthBoard, engine: Engine, clock: Clock) -> None:
+        self._topic = settings.topics.events
+        self._slo_s = settings.slo.reply_seconds
+        self._backlog = Backlog(settings.admission.max_running_turns)
         self._metrics = metrics
         self._board = board
         self._engine = engine
         self._clock = clock
         self._model = engine.capabilities.model
         self._settled: Counter[Outcome] = Counter()
-        self._replies: list[_Reply] = []
+        self._replies: list[ReplyReport] = []
         # Bound once, with the levels of the settings: an unbound one is configured anew at each call.
         self._log = structlog.get_logger().bind()
 
@@ -81,30 +76,36 @@ class Reporter:
         put(Metric.PAUSED_PARTITIONS, len(phases) - restoring - refused if snapshot.paused else 0)
         put(Metric.ENGINE_BREAKER_OPEN, snapshot.engine_away)
         put(Metric.MAILBOX_EVENTS, snapshot.waiting_events)
-        put(Metric.UNCOMMITTED_RECORDS, snapshot.uncommitted)
+        put(Metric.UNCOMMITTED_SETTLEMENTS, snapshot.uncommitted)
+        put(Metric.BACKLOG_WORK, self._backlog.seconds(sum(snapshot.lags.values())))
+        put(Metric.CHANGELOG_LAG, snapshot.changelog_lag)
+        put(Metric.STATE_BYTES, snapshot.state_bytes)
         put(Metric.INFLIGHT_TURNS, snapshot.running_turns, TurnState.RUNNING)
         put(Metric.LOOP_HEARTBEAT, self._clock.now_ms() / 1000, Loop.WORKER)
         self._beat_of_io()
-        self._metrics.replace(Metric.PARTITION_LAG, {str(each): lag for each, lag in snapshot.lags.items()})
-        self._metrics.replace(Metric.OFFSET_AGE, {str(each): age for each, age in snapshot.ages_s.items()})
+        replace, topic = self._metrics.replace, self._topic
+        replace(Metric.PARTITION_LAG, {str(each): lag for each, lag in snapshot.lags.items()}, topic)
+        replace(Metric.OFFSET_AGE, {str(each): age for each, age in snapshot.ages_s.items()}, topic)
         self._read_engine()
 
     def settled(self, outcome: Outcome, events: int) -> None:
         self._settled[outcome] += events
+        self._backlog.settled(events)
 
     def dead_lettered(self, reason: DeadLetterReason, partition: int, offset: int, detail: str) -> None:
         self._metrics.count(Metric.DEAD_LETTERS, reason)
         self._log.warning("dead letter", reason=reason, partition=partition, offset=offset, detail=detail)
 
-    def replied(
-        self, turn: Turn, intent: str | None, finish: FinishReason, timings: Timings, usage: Usage | None
-    ) -> None:
-        traceparent = turn.first.headers.traceparent
-        trace = trace_id(traceparent) if traceparent else ""
-        self._replies.append(_Reply(intent or OUT_OF_SCOPE, finish, timings, usage, trace))
+    def polled(self, seconds: float) -> None:
+        self._metrics.observe(Metric.POLL_INTERVAL, seconds)
+
+    def replied(self, reply: ReplyReport) -> None:
+        self._replies.append(reply)
+        self._backlog.ran(_worked(reply.timings))
         if self._log.is_enabled_for(DEBUG):
-            seconds = round(timings.total, 3)
-            self._log.debug("replied", **_ids(turn), intent=intent, finish_reason=finish, seconds=seconds)
+            seconds = round(reply.timings.total, 3)
+            ids = _ids(reply.turn)
+            self._log.debug("replied", **ids, intent=reply.intent, finish_reason=reply.finish_reason, seconds=seconds)
 
     def first_delta(self, turn: Turn, seconds: float) -> None:  # noqa: ARG002
         self._metrics.observe(Metric.EVENT_TO_FIRST_DELTA, seconds)
@@ -162,21 +163,26 @@ class Reporter:
         replies, self._replies = self._replies, []
         metrics = self._metrics
         for outcome, events in settled.items():
-            metrics.count(Metric.EVENTS, outcome, amount=events)
-        for finish, number in Counter(map(attrgetter("finish"), replies)).items():
+            metrics.count(Metric.EVENTS, self._topic, outcome, amount=events)
+        for finish, number in Counter(map(attrgetter("finish_reason"), replies)).items():
             metrics.count(Metric.REPLIES, self._model, finish, amount=number)
-        # The fallback's text is a reply, but nothing was understood or generated for it.
-        replies = [reply for reply in replies if reply.finish is not FinishReason.FALLBACK]
         for intent, number in Counter(map(attrgetter("intent"), replies)).items():
-            metrics.count(Metric.UNDERSTOOD, intent, amount=number)
-        metrics.observe_all(Metric.EVENT_TO_REPLY, [(reply.timings.total, reply.trace_id) for reply in replies])
+            metrics.count(Metric.UNDERSTOOD, intent or OUT_OF_SCOPE, amount=number)
+        for language, number in Counter(map(attrgetter("turn.parsed.language"), replies)).items():
+            metrics.count(Metric.LANGUAGES, language, amount=number)
+        metrics.count(Metric.REPLIES_WITHIN_SLO, amount=sum(map(self._kept_promise, replies)))
+        metrics.observe_all(Metric.EVENT_TO_REPLY, [(reply.timings.total, _trace(reply.turn)) for reply in replies])
         metrics.observe_all(Metric.QUEUE, [(reply.timings.waiting, "") for reply in replies], Queue.MAILBOX)
         metrics.observe_all(Metric.STAGE, [(reply.timings.parse, "") for reply in replies], Stage.PARSE)
         for reply in replies:
-            if reply.timings.understand:
+            if reply.texts:
                 metrics.observe(Metric.STAGE, reply.timings.understand, Stage.UNDERSTAND)
+                metrics.observe(Metric.BATCH_SIZE, reply.texts, Stage.UNDERSTAND)
             if reply.usage is not None:
                 self._generated(reply.timings, reply.usage)
+
+    def _kept_promise(self, reply: ReplyReport) -> bool:
+        return reply.timings.total <= self._slo_s and reply.finish_reason is not FinishReason.FALLBACK
 
     def _generated(self, timings: Timings, usage: Usage) -> None:
         metrics = self._metrics
@@ -204,14 +210,29 @@ class Reporter:
         put(Metric.LOOP_HEARTBEAT, self._clock.now_ms() / 1000 - age, Loop.DEVICE)
         put(Metric.INFLIGHT_TURNS, stats.running, TurnState.DECODING)
         put(Metric.INFLIGHT_TURNS, stats.waiting, TurnState.QUEUED)
+        if stats.running:
+            self._metrics.observe(Metric.BATCH_SIZE, stats.running, Stage.GENERATE)
         if stats.kv_capacity_tokens:
             put(Metric.KV_CACHE_USAGE, stats.kv_tokens / stats.kv_capacity_tokens)
 
 
 def _ids(turn: Turn) -> dict[str, object]:
-    return {
+    ids: dict[str, object] = {
         "turn": turn.ref.turn_id,
         "conversation": turn.conversation,
         "partition": turn.ref.partition,
         "attempt": turn.ref.attempt,
     }
+    if trace := _trace(turn):
+        ids["trace_id"] = trace
+    return ids
+
+
+def _trace(turn: Turn) -> str:
+    traceparent = turn.first.headers.traceparent
+    return trace_id(traceparent) if traceparent else ""
+
+
+def _worked(timings: Timings) -> float:
+    """Seconds that a turn was worked on."""
+    return timings.parse + timings.understand + timings.generate

@@ -69,7 +69,7 @@ class Settler:
         if report.handed_over is not None:
             observer.handed_over(report.handed_over)
         if (reply := report.reply) is not None:
-            observer.replied(reply.turn, reply.intent, reply.finish_reason, reply.timings, reply.usage)
+            observer.replied(reply)
 
     def undecodable(self, assignment: Assignment, found: Undecodable, moment: Moment) -> None:
         """A record that is no event: a dead letter with the original bytes."""
@@ -143,6 +143,7 @@ class Settler:
                 finish_reason=answered.finish_reason,
                 timings=spent,
                 usage=answered.generated.usage if answered.generated else None,
+                texts=decided.understanding.batch_size if decided.understanding else 0,
             ),
             commands=tuple([command.name for command in decision.commands]),
             handed_over=decision.hands_over or None,

@@ -101,6 +101,7 @@ class Taking:
                 assignment.restore.ledger = load_ledger(record.value)
         if records:
             assignment.restore.records += len(records)
+            assignment.restore.position = records[-1].offset + 1
             self._store.apply(assignment.partition, states, records[-1].offset)
 
     def _claim(self, assignment: Assignment) -> None:

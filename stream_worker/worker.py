@@ -21,9 +21,10 @@ from stream_worker.errors import ClientsBroken
 from stream_worker.inbox import Inbox
 from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
-from stream_worker.observer import Observer, Snapshot
+from stream_worker.observer import Observer
 from stream_worker.record import Record
 from stream_worker.settings import Settings
+from stream_worker.stocktaking import Stocktaking
 from stream_worker.taking import Taking
 from stream_worker.turns import Turns
 
@@ -62,6 +63,7 @@ class Worker:
         turns: Turns,
         committer: Committer,
         outbox: Outbox,
+        stocktaking: Stocktaking,
         store: Store,
         inbox: Inbox,
         observer: Observer,
@@ -76,6 +78,7 @@ class Worker:
         self._turns = turns
         self._committer = committer
         self._outbox = outbox
+        self._stocktaking = stocktaking
         self._store = store
         self._inbox = inbox
         self._observer = observer
@@ -86,6 +89,7 @@ class Worker:
         self._snapshot_due = 0.0
         self._paused: set[int] = set()
         self._took = 0
+        self._polled_at = 0.0
         self._stopping = False
 
     def stop(self) -> None:
@@ -102,6 +106,7 @@ class Worker:
     def join(self) -> None:
         """Joins the group. Only a worker whose engine is warm may."""
         self._connection.clients.subscription.join(self)
+        self._polled_at = self._clock.monotonic()
 
     def tick(self) -> None:
         """One turn of the loop."""
@@ -162,8 +167,11 @@ class Worker:
     # The parts of a tick
 
     def _admit(self) -> None:
-        records = self._connection.clients.subscription.take(self._pressure.limit, self._wait())
+        wait = self._wait()
+        self._observer.polled(self._clock.monotonic() - self._polled_at)
+        records = self._connection.clients.subscription.take(self._pressure.limit, wait)
         moment = Moment.of(self._clock)
+        self._polled_at = moment.monotonic
         in_hand = self._in_hand()
         self._admit_all(records, moment)
         if self._pressure.pace is Pace.SLOW:
@@ -215,7 +223,9 @@ class Worker:
             self._paused.clear()
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
-            self._observer.snapshot(self._snapshot(pace is Pace.PAUSED))
+            subscription = self._connection.clients.subscription
+            self._connection.tend()
+            self._observer.snapshot(self._stocktaking.snapshot(subscription, paused=pace is Pace.PAUSED))
 
     def _pause(self, serving: set[int]) -> None:
         """Pauses what is not paused yet: partitions that were claimed meanwhile, too."""
@@ -244,28 +254,6 @@ class Worker:
         # From the end of the last one: back to back, transactions wait for each other in the broker.
         interval = self._settings.kafka.commit_interval_ms / 1000
         self._commit_due = max(now + interval, self._clock.monotonic() + interval / 4)
-
-    def _snapshot(self, paused: bool) -> Snapshot:
-        subscription = self._connection.clients.subscription
-        lags: dict[int, int] = {}
-        for partition, assignment in self._assignments.items():
-            end = subscription.high_watermark(partition) if assignment.is_serving else None
-            if end is not None:
-                lags[partition] = max(0, end - assignment.ledger.group_offset)
-        return Snapshot(
-            phases={partition: each.phase.value for partition, each in self._assignments.items()},
-            lags=lags,
-            ages_s={partition: self._age(each) for partition, each in self._assignments.items()},
-            running_turns=self._turns.running,
-            waiting_events=self._in_hand(),
-            uncommitted=len(self._outbox),
-            paused=paused,
-            engine_away=self._turns.engine_away,
-        )
-
-    def _age(self, assignment: Assignment) -> float:
-        oldest = next(iter(assignment.timestamps.values()), None)
-        return 0.0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000
 
     # Letting go
 

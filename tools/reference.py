@@ -81,7 +81,10 @@ def bot_page() -> str:
 
 
 def metrics_page() -> str:
-    rows = [(f"`{PREFIX}_{name}`", spec.kind.value, ", ".join(spec.labels), spec.help) for name, spec in TABLE.items()]
+    rows = [
+        (f"`{PREFIX}_{name}`", spec.kind.value, ", ".join(label.text for label in spec.labels), spec.help)
+        for name, spec in TABLE.items()
+    ]
     rows.append((f"`{PREFIX}_{BUILD_INFO}_info`", "info", "version, settings_hash, bot, model", BUILD_INFO_HELP))
     return "\n".join(["# Metrics", _NOTE, *_table(("metric", "kind", "labels", "meaning"), rows)])
 

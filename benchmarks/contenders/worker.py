@@ -86,9 +86,9 @@ def build(settings: Settings, kind: str, folder: Path) -> tuple[Worker, Counting
     )
     engine = DeviceThread(models, inbox.put, clock)
     engine.wait_ready(10)
-    metrics = Metrics({Label.INTENT: (OUT_OF_SCOPE,), Label.COMMAND: ()})
+    metrics = Metrics({Label.INTENT: (OUT_OF_SCOPE,), Label.LANGUAGE: ("en",), Label.TOPIC: (settings.topics.events,)})
     configure_logs(settings.observability, lambda level: metrics.count(Metric.LOG_MESSAGES, level))
-    observer = Counting(metrics, HealthBoard(clock), engine, clock)
+    observer = Counting(settings, metrics, HealthBoard(clock), engine, clock)
     worker = assemble(
         settings,
         Parts(

@@ -29,9 +29,14 @@ class Store(Protocol):
 
     def wipe(self, partition: int) -> None: ...
 
+    def size_bytes(self) -> int:
+        """About how much all partitions hold; quick."""
+        ...
+
     def close(self) -> None: ...
 
 
+_SIZES = ("rocksdb.estimate-live-data-size", "rocksdb.cur-size-all-mem-tables")
 _POSITION = b"p"
 _VALUE = b"v"
 
@@ -90,6 +95,9 @@ class RocksStore:
     def wipe(self, partition: int) -> None:
         self._db.delete_range(_prefix(partition), _prefix(partition + 1))
 
+    def size_bytes(self) -> int:
+        return sum(self._db.property_int_value(name) or 0 for name in _SIZES)
+
     def close(self) -> None:
         self._db.close()
 
@@ -128,6 +136,9 @@ class MemoryStore:
     def wipe(self, partition: int) -> None:
         self._values.pop(partition, None)
         self._positions.pop(partition, None)
+
+    def size_bytes(self) -> int:
+        return sum(len(value) for values in self._values.values() for value in values.values())
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -75,6 +75,9 @@ class MemoryEdge:
             MemoryDeltas(broker),
         )
 
+    def tend(self) -> None:
+        """Its clients have nothing to tell."""
+
     def max_record_bytes(self) -> Mapping[str, int]:
         return {topic: self._broker.max_bytes(topic) for topic in written_topics(self._settings)}
 

@@ -33,6 +33,7 @@ RESERVED: Mapping[str, str] = {
     "max.in.flight.requests.per.connection": "order within a partition depends on it",
     "partitioner": "keys land where Java's clients put them",
     "enable.partition.eof": "the restore consumer relies on it",
+    "statistics.interval.ms": "metrics are made of the statistics",
     "delivery.report.only.error": "the ledger's position comes from its delivery report",
 }
 

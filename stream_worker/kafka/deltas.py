@@ -17,5 +17,8 @@ class KafkaDeltas:
         self._producer.poll(0)
         return True
 
+    def tend(self) -> None:
+        self._producer.poll(0)
+
     def flush(self, deadline_s: float) -> None:
         self._producer.flush(deadline_s)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from stream_worker.kafka.changelog import KafkaChangelog
 from stream_worker.kafka.client_settings import (
+    ClientSettings,
     admin_settings,
     consumer_settings,
     delta_settings,
@@ -15,6 +17,7 @@ from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.deltas import KafkaDeltas
 from stream_worker.kafka.offsets import KafkaOffsets
 from stream_worker.kafka.protocols import Clients
+from stream_worker.kafka.statistics import INTERVAL_MS, ClientStatistics, read_statistics
 from stream_worker.kafka.subscription import KafkaSubscription
 from stream_worker.kafka.topic_admin import max_record_bytes
 from stream_worker.kafka.transactions import KafkaTransactions
@@ -41,10 +44,15 @@ def identity(settings: Settings, device: str, random_name: str) -> Identity:
     )
 
 
-class KafkaEdge:
-    """`beat` is called while a client call is resumed."""
+Tell = Callable[[str, ClientStatistics], None]
+"""Told what a client (`consumer`, `producer` or `deltas`) says of itself."""
 
-    def __init__(self, settings: Settings, who: Identity, beat: Callable[[], None]) -> None:
+
+class KafkaEdge:
+    """`beat` is called while a client call is resumed; `tell` every few seconds, on the thread that polls."""
+
+    def __init__(self, settings: Settings, who: Identity, beat: Callable[[], None], tell: Tell | None = None) -> None:
+        self._tell = tell
         self._settings = settings
         self._who = who
         self._beat = beat
@@ -64,17 +72,34 @@ class KafkaEdge:
         topic = settings.topics.events
         batch_bytes = min(_LARGEST_BATCH_BYTES, *self._limits.values())
         self._transactions = KafkaTransactions(
-            transaction_settings(settings, self._who.transactional_id, batch_bytes),
+            self._telling("producer", transaction_settings(settings, self._who.transactional_id, batch_bytes)),
             input_topic=topic,
             call_timeout_s=settings.kafka.call_timeout_ms / 1000,
             give_up_s=settings.kafka.max_poll_interval_ms / 3000,
             beat=self._beat,
         )
-        self._subscription = KafkaSubscription(consumer_settings(settings, self._who.member), topic)
+        self._subscription = KafkaSubscription(
+            self._telling("consumer", consumer_settings(settings, self._who.member)), topic
+        )
         self._changelog = KafkaChangelog(restore_settings(settings), settings.changelog)
-        self._deltas = KafkaDeltas(delta_settings(settings))
+        self._deltas = KafkaDeltas(self._telling("deltas", delta_settings(settings)))
         offsets = KafkaOffsets(self._admin, settings.application_id, topic, settings.changelog)
         return Clients(self._subscription, offsets, self._changelog, self._transactions, self._deltas)
+
+    def tend(self) -> None:
+        for producer in (self._transactions, self._deltas):
+            if producer is not None:
+                producer.tend()
+
+    def _telling(self, role: str, client: ClientSettings) -> dict[str, Any]:
+        tell = self._tell
+        if tell is None:
+            return client
+
+        def report(statistics: str) -> None:
+            tell(role, read_statistics(statistics))
+
+        return {**client, "statistics.interval.ms": INTERVAL_MS, "stats_cb": report}
 
     def close(self) -> None:
         if self._subscription is not None:

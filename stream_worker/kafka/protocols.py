@@ -222,6 +222,10 @@ class Edge(Protocol):
         """A new generation of clients; what an earlier one holds open is closed first."""
         ...
 
+    def tend(self) -> None:
+        """Lets clients that are idle tell of themselves. Called about once a second, outside transactions."""
+        ...
+
     def max_record_bytes(self) -> Mapping[str, int]:
         """`max.message.bytes` of every topic we write, by topic. Raises Missing or Misconfigured."""
         ...

@@ -89,6 +89,10 @@ class KafkaTransactions:
         self._watch_all = False
         return Committed(self._positions)
 
+    def tend(self) -> None:
+        """Serves the callbacks of an idle producer, of which there is one: its statistics."""
+        self._producer.poll(0)
+
     def close(self) -> None:
         """Forgets what was queued; an open transaction is ended by whoever starts with our id next."""
         self._producer.purge()

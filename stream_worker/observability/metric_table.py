@@ -7,8 +7,9 @@ configuration declares, never from an event.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
+from stream_worker.errors import Code
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 
 PREFIX = "stream_worker"
@@ -27,6 +28,7 @@ class Unit(StrEnum):
     EVENTS = "events"
     TOKENS = "tokens"
     RECORDS = "records"
+    BYTES = "bytes"
 
 
 class Stage(StrEnum):
@@ -78,51 +80,58 @@ class Loop(StrEnum):
     IO = "io"
 
 
-class Label(StrEnum):
-    OUTCOME = "outcome"
-    REASON = "reason"
-    FINISH_REASON = "finish_reason"
-    STAGE = "stage"
-    QUEUE = "queue"
-    COMMIT = "result"
-    REBALANCE = "kind"
-    DIRECTION = "direction"
-    LEVEL = "level"
-    STATE = "state"
-    LOOP = "loop"
-    MODEL = "model"
-    INTENT = "intent"
-    COMMAND = "command"
-    PARTITION = "partition"
+class KafkaClient(StrEnum):
+    """The clients whose statistics librdkafka gives us."""
+
+    CONSUMER = "consumer"
+    PRODUCER = "producer"
+    DELTAS = "deltas"
 
 
-#: Labels whose values are known to the program.
-CLOSED_LABELS: Mapping[Label, type[StrEnum]] = {
-    Label.OUTCOME: Outcome,
-    Label.REASON: DeadLetterReason,
-    Label.FINISH_REASON: FinishReason,
-    Label.STAGE: Stage,
-    Label.QUEUE: Queue,
-    Label.COMMIT: CommitOutcome,
-    Label.REBALANCE: Rebalance,
-    Label.DIRECTION: Direction,
-    Label.LEVEL: LogLevel,
-    Label.STATE: TurnState,
-    Label.LOOP: Loop,
-}
+class Label(Enum):
+    """A label's name, and its values where the program knows them.
 
-#: Labels whose values bots, engine and topic declare at the start; anything else counts as `other`.
-DECLARED_LABELS = frozenset({Label.MODEL, Label.INTENT, Label.COMMAND, Label.PARTITION})
+    The values of the others are declared at the start, by bots, engine and topic; anything else counts as `other`.
+    """
+
+    OUTCOME = ("outcome", frozenset(Outcome))
+    REASON = ("reason", frozenset(DeadLetterReason))
+    FINISH_REASON = ("finish_reason", frozenset(FinishReason))
+    STAGE = ("stage", frozenset(Stage))
+    QUEUE = ("queue", frozenset(Queue))
+    COMMIT = ("outcome", frozenset(CommitOutcome))
+    REBALANCE = ("kind", frozenset(Rebalance))
+    DIRECTION = ("direction", frozenset(Direction))
+    LEVEL = ("level", frozenset(LogLevel))
+    STATE = ("state", frozenset(TurnState))
+    LOOP = ("loop", frozenset(Loop))
+    CLIENT = ("client", frozenset(KafkaClient))
+    CODE = ("code", frozenset(code.id for code in Code))
+    MODEL = ("model", None)
+    INTENT = ("intent", None)
+    LANGUAGE = ("language", None)
+    COMMAND = ("command", None)
+    TOPIC = ("topic", None)
+    PARTITION = ("partition", None)
+
+    def __init__(self, text: str, closed: frozenset[str] | None) -> None:
+        self.text = text
+        """The name that Prometheus sees."""
+        self.closed = closed
+
+
 OTHER = "other"
 
 
 class Metric(StrEnum):
     EVENTS = "events_total"
     REPLIES = "replies_total"
+    REPLIES_WITHIN_SLO = "replies_within_slo_total"
     DEAD_LETTERS = "dead_letters_total"
     COMMANDS = "commands_total"
     HANDOFFS = "handoffs_total"
     UNDERSTOOD = "understood_total"
+    LANGUAGES = "languages_total"
     PROMPT_TOKENS = "prompt_tokens_total"
     PROMPT_TOKENS_CACHED = "prompt_tokens_cached_total"
     GENERATED_TOKENS = "generated_tokens_total"
@@ -132,6 +141,7 @@ class Metric(StrEnum):
     COMMITS = "commits_total"
     REBALANCES = "rebalances_total"
     CLIENTS_REPLACED = "clients_replaced_total"
+    FATAL_ERRORS = "fatal_errors_total"
     LOG_MESSAGES = "log_messages_total"
     EVENT_TO_REPLY = "event_to_reply_seconds"
     EVENT_TO_FIRST_DELTA = "event_to_first_delta_seconds"
@@ -139,21 +149,35 @@ class Metric(StrEnum):
     TIME_PER_OUTPUT_TOKEN = "time_per_output_token_seconds"  # noqa: S105
     STAGE = "stage_seconds"
     QUEUE = "queue_seconds"
+    BATCH_SIZE = "batch_size"
     COMMIT = "commit_seconds"
     RESTORE = "restore_seconds"
+    POLL_INTERVAL = "poll_interval_seconds"
     TRANSACTION_RECORDS = "transaction_records"
     INFLIGHT_TURNS = "inflight_turns"
     MAILBOX_EVENTS = "mailbox_events"
-    UNCOMMITTED_RECORDS = "uncommitted_records"
+    UNCOMMITTED_SETTLEMENTS = "uncommitted_settlements"
     PARTITION_LAG = "partition_lag"
     OFFSET_AGE = "offset_age_seconds"
+    BACKLOG_WORK = "backlog_work_seconds"
+    TOPIC_PARTITIONS = "topic_partitions"
     ASSIGNED_PARTITIONS = "assigned_partitions"
     PAUSED_PARTITIONS = "paused_partitions"
     RESTORING_PARTITIONS = "restoring_partitions"
     REFUSED_PARTITIONS = "refused_partitions"
+    CHANGELOG_LAG = "changelog_lag"
+    STATE_BYTES = "state_bytes"
     ENGINE_BREAKER_OPEN = "engine_breaker_open"
     KV_CACHE_USAGE = "kv_cache_usage_ratio"
+    REPLY_SLO = "reply_slo_seconds"
+    MAX_POLL_INTERVAL = "max_poll_interval_seconds"
     LOOP_HEARTBEAT = "loop_heartbeat_timestamp_seconds"
+    CERTIFICATE_EXPIRY = "certificate_expiry_timestamp_seconds"
+    CLIENT_ROUND_TRIP = "kafka_client_round_trip_seconds"
+    CLIENT_THROTTLE = "kafka_client_throttle_seconds"
+    CLIENT_QUEUED = "kafka_client_queued_messages"
+    CLIENT_CONNECTIONS = "kafka_client_connections_total"
+    CLIENT_ERRORS = "kafka_client_errors_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,46 +212,81 @@ def _seconds(help_: str, buckets: tuple[float, ...], *labels: Label) -> Spec:
     return Spec(Kind.HISTOGRAM, help_, _S, labels, buckets)
 
 
+_L = Label
+
 TABLE: Mapping[Metric, Spec] = {
-    Metric.EVENTS: _counter("Events that were settled.", Label.OUTCOME, unit=Unit.EVENTS),
-    Metric.REPLIES: _counter("Replies.", Label.MODEL, Label.FINISH_REASON),
-    Metric.DEAD_LETTERS: _counter("Events that could not be answered.", Label.REASON),
-    Metric.COMMANDS: _counter("Commands emitted with replies.", Label.COMMAND),
-    Metric.HANDOFFS: _counter("Conversations handed to a human or back to the bot.", Label.DIRECTION),
-    Metric.UNDERSTOOD: _counter("Answered turns by intent; out_of_scope without one.", Label.INTENT),
-    Metric.PROMPT_TOKENS: _counter("Tokens of prompts, cached ones included.", unit=Unit.TOKENS),
-    Metric.PROMPT_TOKENS_CACHED: _counter("Tokens of prompts that were not computed again.", unit=Unit.TOKENS),
-    Metric.GENERATED_TOKENS: _counter("Generated tokens.", unit=Unit.TOKENS),
-    Metric.ATTEMPTS: _counter("Attempts of turns that failed for the event's sake.", Label.REASON),
+    Metric.EVENTS: _counter("Events that were settled, by how they ended.", _L.TOPIC, _L.OUTCOME, unit=Unit.EVENTS),
+    Metric.REPLIES: _counter("Replies, those from templates and fallback texts too.", _L.MODEL, _L.FINISH_REASON),
+    Metric.REPLIES_WITHIN_SLO: _counter("Replies that took at most slo.reply_seconds; a fallback text is none."),
+    Metric.DEAD_LETTERS: _counter("Events that became dead letters.", _L.REASON),
+    Metric.COMMANDS: _counter("Commands that left with replies.", _L.COMMAND),
+    Metric.HANDOFFS: _counter("Conversations handed to a human or back to the bot.", _L.DIRECTION),
+    Metric.UNDERSTOOD: _counter("Replied turns by intent; out_of_scope where none was found.", _L.INTENT),
+    Metric.LANGUAGES: _counter("Replied turns by the language of their text.", _L.LANGUAGE),
+    Metric.PROMPT_TOKENS: _counter("Prompt tokens of generated replies, cached ones included.", unit=Unit.TOKENS),
+    Metric.PROMPT_TOKENS_CACHED: _counter("Those of them that were not computed again.", unit=Unit.TOKENS),
+    Metric.GENERATED_TOKENS: _counter("Sampled tokens of generated replies.", unit=Unit.TOKENS),
+    Metric.ATTEMPTS: _counter("Attempts that failed and were counted against their events.", _L.REASON),
     Metric.LATE_RESULTS: _counter("Results of attempts that were no longer running; dropped."),
     Metric.DELTAS_DROPPED: _counter("Previews that could not be sent; the reply is not affected."),
-    Metric.COMMITS: _counter("Transactions by how they ended.", Label.COMMIT),
-    Metric.REBALANCES: _counter("Partitions taken, released and lost.", Label.REBALANCE),
+    Metric.COMMITS: _counter("Transactions by how they ended.", _L.COMMIT),
+    Metric.REBALANCES: _counter("Partitions taken, released and lost.", _L.REBALANCE),
     Metric.CLIENTS_REPLACED: _counter("How often the Kafka clients failed and were replaced."),
-    Metric.LOG_MESSAGES: _counter("Log messages.", Label.LEVEL),
+    Metric.FATAL_ERRORS: _counter("Errors that ended this worker's process; kept in the state folder.", _L.CODE),
+    Metric.LOG_MESSAGES: _counter("Log lines that were written.", _L.LEVEL),
     Metric.EVENT_TO_REPLY: _seconds("From the event's record timestamp to its settling with a reply.", _WAITING),
     Metric.EVENT_TO_FIRST_DELTA: _seconds("From the event's record timestamp to the reply's first preview.", _WAITING),
-    Metric.TIME_TO_FIRST_TOKEN: _seconds("From the engine's acceptance to the first token.", _WORKING, Label.MODEL),
-    Metric.TIME_PER_OUTPUT_TOKEN: _seconds("Between tokens of one reply, on average.", _WORKING, Label.MODEL),
-    Metric.STAGE: _seconds("Time a turn spent in a stage.", _WORKING, Label.STAGE),
-    Metric.QUEUE: _seconds("Time a turn waited in a queue.", _WAITING, Label.QUEUE),
+    Metric.TIME_TO_FIRST_TOKEN: _seconds("From the engine's acceptance to the first token.", _WORKING, _L.MODEL),
+    Metric.TIME_PER_OUTPUT_TOKEN: _seconds("Between tokens of one reply, on average.", _WORKING, _L.MODEL),
+    Metric.STAGE: _seconds("Time that a replied turn spent in a stage.", _WORKING, _L.STAGE),
+    Metric.QUEUE: _seconds("Time that a replied turn waited in a queue.", _WAITING, _L.QUEUE),
+    Metric.BATCH_SIZE: Spec(
+        Kind.HISTOGRAM,
+        "Understand: texts in the pass of each replied turn. Generate: the running batch, looked at once a second.",
+        Unit.NONE,
+        (_L.STAGE,),
+        (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    ),
     Metric.COMMIT: _seconds("Duration of a committed transaction.", one_two_five(0.001, 10)),
-    Metric.RESTORE: _seconds("From the assignment of a partition to its first record.", _WAITING),
+    Metric.RESTORE: _seconds("From the assignment of a partition until its records are read.", _WAITING),
+    Metric.POLL_INTERVAL: _seconds("Between two polls of the input.", one_two_five(0.001, 100)),
     Metric.TRANSACTION_RECORDS: Spec(
         Kind.HISTOGRAM, "Records of a committed transaction.", Unit.RECORDS, (), one_two_five(1, 100_000)
     ),
-    Metric.INFLIGHT_TURNS: _gauge("Turns: running in all; of those decoding, or queued, in the engine.", Label.STATE),
-    Metric.MAILBOX_EVENTS: _gauge("Events in hand that wait for their turn.", unit=Unit.EVENTS),
-    Metric.UNCOMMITTED_RECORDS: _gauge("Records that wait for the next transaction.", unit=Unit.RECORDS),
-    Metric.PARTITION_LAG: _gauge("Records not settled and committed.", Label.PARTITION, unit=Unit.RECORDS),
-    Metric.OFFSET_AGE: _gauge("Age of the oldest event in hand.", Label.PARTITION, unit=_S),
+    Metric.INFLIGHT_TURNS: _gauge(
+        "Turns: running (resting ones too); in the engine's running batch (decoding); waiting for it (queued).",
+        _L.STATE,
+    ),
+    Metric.MAILBOX_EVENTS: _gauge("Events in hand: in mailboxes and in running turns.", unit=Unit.EVENTS),
+    Metric.UNCOMMITTED_SETTLEMENTS: _gauge("Finished turns and events that wait for the next transaction."),
+    Metric.PARTITION_LAG: _gauge(
+        "Records from the group offset to the partition's end.", _L.TOPIC, _L.PARTITION, unit=Unit.RECORDS
+    ),
+    Metric.OFFSET_AGE: _gauge(
+        "How long the group offset has waited: since its record was written, or since nothing moved. 0 without lag.",
+        _L.TOPIC,
+        _L.PARTITION,
+        unit=_S,
+    ),
+    Metric.BACKLOG_WORK: _gauge("Estimate: how long this worker needs for all the lag of its partitions.", unit=_S),
+    Metric.TOPIC_PARTITIONS: _gauge("Partitions of the input topic.", _L.TOPIC),
     Metric.ASSIGNED_PARTITIONS: _gauge("Partitions of this worker."),
     Metric.PAUSED_PARTITIONS: _gauge("Partitions of which nothing is read, because enough is in hand."),
     Metric.RESTORING_PARTITIONS: _gauge("Partitions that are being taken."),
     Metric.REFUSED_PARTITIONS: _gauge("Partitions that wait for a person."),
+    Metric.CHANGELOG_LAG: _gauge("Offsets between what restores have read and the changelog's ends."),
+    Metric.STATE_BYTES: _gauge("Estimated size of the local state.", unit=Unit.BYTES),
     Metric.ENGINE_BREAKER_OPEN: _gauge("1 while the engine is away and turns are held."),
     Metric.KV_CACHE_USAGE: _gauge("Used share of the memory for keys and values.", unit=Unit.RATIO),
-    Metric.LOOP_HEARTBEAT: _gauge("Unix time of a thread's last sign of life.", Label.LOOP, unit=_S),
+    Metric.REPLY_SLO: _gauge("The setting slo.reply_seconds.", unit=_S),
+    Metric.MAX_POLL_INTERVAL: _gauge("The setting kafka.max_poll_interval_ms.", unit=_S),
+    Metric.LOOP_HEARTBEAT: _gauge("Unix time of a thread's last sign of life, as of a second ago.", _L.LOOP, unit=_S),
+    Metric.CERTIFICATE_EXPIRY: _gauge("Unix time at which our client certificate ends; none without one.", unit=_S),
+    Metric.CLIENT_ROUND_TRIP: _gauge("librdkafka: the slowest broker's mean round trip.", _L.CLIENT, unit=_S),
+    Metric.CLIENT_THROTTLE: _gauge("librdkafka: the most throttled broker's mean delay.", _L.CLIENT, unit=_S),
+    Metric.CLIENT_QUEUED: _gauge("librdkafka: records that wait to be sent, or were fetched ahead.", _L.CLIENT),
+    Metric.CLIENT_CONNECTIONS: _counter("librdkafka: connections made to brokers.", _L.CLIENT),
+    Metric.CLIENT_ERRORS: _counter("librdkafka: requests that failed or timed out.", _L.CLIENT),
 }
 
 #: One series whose labels say what runs: worker, settings, bots and model.

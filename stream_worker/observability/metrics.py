@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from stream_worker.observability.metric_table import (
     BUILD_INFO,
     BUILD_INFO_HELP,
-    CLOSED_LABELS,
     OTHER,
     PREFIX,
     TABLE,
@@ -33,7 +32,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._allowed = {label: frozenset(values) for label, values in declared.items()}
-        self._allowed |= {label: frozenset(values) for label, values in CLOSED_LABELS.items()}
+        self._allowed |= {label: label.closed for label in Label if label.closed is not None}
         self._instruments = {name: self._build(name, spec, reply_slo_seconds) for name, spec in TABLE.items()}
         self._children: dict[tuple[str, ...], _Instrument] = {}
         self._build_info = Info(BUILD_INFO, BUILD_INFO_HELP, namespace=PREFIX, registry=self.registry)
@@ -67,16 +66,19 @@ class Metrics:
         for value, trace_id in observed:
             child.observe(value, {"trace_id": trace_id} if trace_id else None)
 
-    def replace(self, name: Metric, values: Mapping[str, float]) -> None:
-        """Sets a gauge with one label for each of `values` and drops the series of all others."""
-        for key in [key for key in self._children if key[0] == name and key[1] not in values]:
-            self._instruments[name].remove(key[1])
+    def replace(self, name: Metric, values: Mapping[str, float], *leading: str) -> None:
+        """Sets a gauge for each of `values`, by its last label, and drops the series of all others.
+
+        `leading` are the values of the labels before the last one.
+        """
+        for key in [key for key in self._children if key[0] == name and key[-1] not in values]:
+            self._instruments[name].remove(*key[1:])
             del self._children[key]
         for label, value in values.items():
-            self.set(name, value, label)
+            self.set(name, value, *leading, label)
 
     def _build(self, name: Metric, spec: Spec, reply_slo_seconds: float) -> _Instrument:
-        labels = [label.value for label in spec.labels]
+        labels = [label.text for label in spec.labels]
         match spec.kind:
             case Kind.COUNTER:
                 return Counter(name, spec.help, labels, namespace=PREFIX, registry=self.registry)
@@ -103,8 +105,8 @@ class Metrics:
     def _bounded(self, label: Label, value: str) -> str:
         if value in self._allowed.get(label, ()):
             return value
-        if label in CLOSED_LABELS:
-            raise ValueError(f"{value!r} is no value of the label {label}")
+        if label.closed is not None:
+            raise ValueError(f"{value!r} is no value of the label {label.text}")
         return OTHER
 
 

@@ -85,7 +85,7 @@ def settings_hash(settings: Settings) -> str:
 
     Secrets, names of files and how one process is watched are left out: a bot's version stands beside it.
     """
-    tree_of_all = settings.model_dump(mode="json", exclude={"instance", "observability"})
+    tree_of_all = settings.model_dump(mode="json", exclude={"instance", "observability", "slo"})
     seen = sorted(
         (tree.dotted(path), value)
         for path, value in tree.leaves(tree_of_all)

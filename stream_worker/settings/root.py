@@ -12,6 +12,7 @@ from stream_worker.settings.engine import EngineSettings
 from stream_worker.settings.kafka import KafkaSettings
 from stream_worker.settings.observability import ObservabilitySettings
 from stream_worker.settings.outputs import OutputSettings
+from stream_worker.settings.slo import SloSettings
 from stream_worker.settings.topics import TopicSettings
 from stream_worker.settings.understanding import UnderstandingSettings
 
@@ -57,6 +58,7 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     understanding: UnderstandingSettings = UnderstandingSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+    slo: SloSettings = SloSettings()
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "Settings":

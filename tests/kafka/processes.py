@@ -35,6 +35,7 @@ class WorkerProcess:
         bug: Bug | None = None,
         freezes: bool = False,
         fragile: bool = False,
+        port: int = 0,
     ) -> None:
         """`freezes`: it stops itself in its first transaction with a reply, until `thaw`.
 
@@ -43,7 +44,7 @@ class WorkerProcess:
         folder.mkdir(exist_ok=True)
         (folder / "bot.yaml").write_text(_BOT)
         file = folder / "stream-worker.yaml"
-        file.write_bytes(orjson.dumps(_tree(settings, folder, instance, seconds_per_token)))
+        file.write_bytes(orjson.dumps(_tree(settings, folder, instance, seconds_per_token, port)))
         staged = [*(["--freeze"] if freezes else []), *([] if bug is None else [bug.value])]
         program = ["tests.kafka.sabotaged_worker", *staged] if staged or fragile else ["stream_worker"]
         self._log = folder / "log"
@@ -90,7 +91,9 @@ class WorkerProcess:
         self._process.wait(_END_S)
 
 
-def _tree(settings: Settings, folder: Path, instance: str | None, seconds_per_token: float) -> dict[str, Any]:
+def _tree(
+    settings: Settings, folder: Path, instance: str | None, seconds_per_token: float, port: int
+) -> dict[str, Any]:
     tree: dict[str, Any] = settings.model_dump(mode="json", exclude_defaults=True)
     return tree | {
         "instance": instance,
@@ -98,5 +101,5 @@ def _tree(settings: Settings, folder: Path, instance: str | None, seconds_per_to
         "engine": {**tree.get("engine", {}), "kind": "scripted", "scripted_seconds_per_token": seconds_per_token},
         "understanding": {"encoder": None},
         "conversation": {"state_dir": str(folder / "state")},
-        "observability": {"host": "127.0.0.1", "port": 0},
+        "observability": {"host": "127.0.0.1", "port": port},
     }

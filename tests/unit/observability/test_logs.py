@@ -8,13 +8,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from stream_worker.clock import ManualClock
-from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.logs import CONTENT_KEYS, configure_logs
 from stream_worker.observability.metric_table import LogLevel
-from stream_worker.reporter import Reporter
 from stream_worker.settings.observability import ObservabilitySettings
-from tests.unit.observability.test_metrics import IdleEngine, live_through, new_metrics
+from tests.unit.observability.watched import TRACE, Watched, limits
 
 CANARY = "canary-5b1d"
 
@@ -27,11 +24,17 @@ def stream() -> Iterator[io.StringIO]:
 
 def test_a_line_is_one_json_object_with_turn_and_conversation(stream: io.StringIO) -> None:
     configure_logs(ObservabilitySettings(log_level="debug"), lambda _: None, stream)
-    live_through(Reporter(new_metrics(), HealthBoard(ManualClock()), IdleEngine(), ManualClock()), 1)
+    watched = Watched(limits())
+    watched.rig.start()
+    traceparent = f"00-{TRACE}-b7ad6b7169203331-01".encode()
+    watched.rig.send("c-1", message_id="m-1", text=CANARY, headers=(("traceparent", traceparent),))
+    watched.rig.run(2.0)
+    reply = watched.rig.replies[0]
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     replied = next(line for line in lines if line["event"] == "replied")
-    assert (replied["turn"], replied["conversation"], replied["level"]) == ("t-1", "c-1", "debug")
-    assert "hello" not in stream.getvalue()
+    assert (replied["turn"], replied["conversation"], replied["level"]) == (reply["turn_id"], "c-1", "debug")
+    assert replied["trace_id"] == TRACE
+    assert CANARY not in stream.getvalue()
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

@@ -15,7 +15,6 @@ from stream_worker.bot.bot import Bot, IntentRule, ModelReply
 from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.clock import Clock, ManualClock
 from stream_worker.connection import Connection
-from stream_worker.contracts.metric import Timings
 from stream_worker.conversation.store import MemoryStore
 from stream_worker.embedded.memory_broker import MemoryBroker
 from stream_worker.embedded.memory_edge import MemoryEdge
@@ -23,13 +22,13 @@ from stream_worker.errors import StreamWorkerError
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Stepper
-from stream_worker.observer import Snapshot
+from stream_worker.observer import Observer, Snapshot
 from stream_worker.orders import Generate, Result
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Record
+from stream_worker.report import ReplyReport
 from stream_worker.settings import Settings
 from stream_worker.stages.prompter import MessagePrompter
-from stream_worker.tokens import Usage
 from stream_worker.turn import Turn
 from stream_worker.worker import Worker
 
@@ -85,10 +84,10 @@ class Journal:
     def dead_lettered(self, reason: DeadLetterReason, partition: int, offset: int, detail: str) -> None:
         self.dead.append((reason, detail))
 
-    def replied(
-        self, turn: Turn, intent: str | None, finish: FinishReason, timings: Timings, usage: Usage | None
-    ) -> None:
-        self.finished.append(finish)
+    def polled(self, seconds: float) -> None: ...
+
+    def replied(self, reply: ReplyReport) -> None:
+        self.finished.append(reply.finish_reason)
 
     def first_delta(self, turn: Turn, seconds: float) -> None: ...
 
@@ -175,16 +174,20 @@ class Rig:
         reply: Callable[[Generate], str] = derived_reply,
         seconds: Callable[[Generate], float] = lambda _: 0.01,
         wrap: Callable[[Stepper], Stepper] = lambda stepper: stepper,
+        listening: Callable[[InlineDevice, ManualClock], Observer] | None = None,
     ) -> None:
+        """`listening` makes the observer, instead of a journal."""
         self.settings = configured or settings()
         self.clock = ManualClock()
         self.broker = MemoryBroker.for_settings(self.settings, self.clock)
         self._bots = Bots((*(Binding(ANY, channel, other) for channel, other in others), Binding(ANY, ANY, bot)))
         self._wrap = wrap
         self.stepper: Callable[[Clock], Stepper] = lambda clock: ScriptedStepper(clock, seconds=seconds, reply=reply)
+        self._listening = listening
         self.workers: dict[str, RunningWorker] = {}
 
-    def start(self, name: str = "w0") -> RunningWorker:
+    def start(self, name: str = "w0", *, heard: bool = True) -> RunningWorker:
+        """A worker; one that is not `heard` tells nobody but its journal."""
         edge = MemoryEdge(self.broker, self.settings, self.clock, transactional_id=f"test-{name}")
         connection = Connection(edge, self.clock)
         connection.open()
@@ -204,7 +207,7 @@ class Rig:
                 inbox=inbox,
                 prompter=MessagePrompter(),
                 bots=self._bots,
-                observer=journal,
+                observer=self._listening(inbox.device, self.clock) if self._listening and heard else journal,
                 watchdog=_NoWatchdog(),
                 clock=self.clock,
                 settings_hash="settings",
