@@ -1,16 +1,16 @@
 """Puts a worker together, by hand, from what it is given. The only place that knows all its parts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stream_worker import __version__
 from stream_worker.admission.pressure import FULL_SPEED
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bots import Bots
+from stream_worker.caller import Caller
 from stream_worker.clock import Clock
 from stream_worker.committer import Committer
 from stream_worker.connection import Connection
-from stream_worker.contracts.versions import Versions
 from stream_worker.conversation.store import Store
 from stream_worker.inbox import Inbox
 from stream_worker.inference.engine import Engine
@@ -19,7 +19,7 @@ from stream_worker.kafka.outbox import Outbox
 from stream_worker.kafka.protocols import Edge
 from stream_worker.observer import Observer
 from stream_worker.previews import Previews
-from stream_worker.publication import Publication
+from stream_worker.publication import Makers, Publication
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
 from stream_worker.stages.prompter import Prompter
@@ -39,6 +39,7 @@ class Parts:
     store: Store
     engine: Engine
     inbox: Inbox
+    caller: Caller
     prompter: Prompter
     bots: Bots
     observer: Observer
@@ -46,6 +47,8 @@ class Parts:
     clock: Clock
     settings_hash: str
     adopt_group: bool = False
+    between_ticks: Callable[[], None] = lambda: None
+    """What is looked at once a tick: bot files that changed."""
 
 
 def assemble(settings: Settings, parts: Parts) -> Worker:
@@ -53,7 +56,8 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
     limits = parts.edge.max_record_bytes()
     assignments: dict[int, Assignment] = {}
     outbox = Outbox()
-    publication = Publication(settings, versions(parts), limits)
+    makers = Makers(__version__, parts.settings_hash, parts.engine.capabilities.model)
+    publication = Publication(settings, makers, limits)
     settler = Settler(settings, outbox, publication, parts.observer)
     caution = Caution(assignments)
     turns = Turns(
@@ -62,6 +66,7 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         caution=caution,
         bots=parts.bots,
         engine=parts.engine,
+        caller=parts.caller,
         prompter=parts.prompter,
         settler=settler,
         previews=Previews(settings.outputs, publication, parts.connection.send_delta, parts.observer),
@@ -111,17 +116,9 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         inbox=parts.inbox,
         observer=parts.observer,
         watchdog=parts.watchdog,
+        between_ticks=parts.between_ticks,
         clock=parts.clock,
     )
-
-
-def versions(parts: Parts) -> Mapping[str, Versions]:
-    """What each bot's records name as their makers; under the empty name those that no bot had a part in."""
-    model = parts.engine.capabilities.model
-    return {
-        name: Versions(worker=__version__, settings=parts.settings_hash, bot=name, bot_version=version, model=model)
-        for name, version in [("", ""), *((bot.name, bot.version) for bot in parts.bots.all)]
-    }
 
 
 _KEY_ROOM_BYTES = 2_048

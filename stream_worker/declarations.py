@@ -1,7 +1,8 @@
 """What metrics are told once, at the start: the values that labels may have, and what stands in the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import Bots
 from stream_worker.errors import Code, Missing
 from stream_worker.kafka import topic_admin
@@ -14,13 +15,26 @@ from stream_worker.settings import Settings
 
 def declared(bots: Bots, settings: Settings) -> Mapping[Label, tuple[str, ...]]:
     """The values that labels may have beyond those of enumerations: those that bots and settings name."""
-    intents = {name for bot in bots.all for name in bot.intents} | {OUT_OF_SCOPE}
-    rules = [rule for bot in bots.all for rule in (bot.fallback, *bot.intents.values())]
+    return {**_named(bots.all), Label.TOPIC: (settings.topics.events,)}
+
+
+def declare_bots(bots: Sequence[Bot], metrics: Metrics) -> None:
+    """Values that changed bot files have brought."""
+    for label, values in _named(bots).items():
+        metrics.declare(label, values)
+
+
+def _named(bots: Sequence[Bot]) -> dict[Label, tuple[str, ...]]:
+    """The values that these bot files name."""
+    intents = {name for bot in bots for name in bot.intents} | {OUT_OF_SCOPE}
+    rules = [rule for bot in bots for rule in bot.rules]
+    commands = {emit.command for rule in rules for emit in rule.emit}
+    commands |= {remind.trigger for rule in rules for remind in rule.remind}
     return {
         Label.INTENT: tuple(sorted(intents)),
-        Label.LANGUAGE: tuple(sorted({language for bot in bots.all for language in bot.languages})),
-        Label.COMMAND: tuple(sorted({emit.command for rule in rules for emit in rule.emit})),
-        Label.TOPIC: (settings.topics.events,),
+        Label.LANGUAGE: tuple(sorted({language for bot in bots for language in bot.languages})),
+        Label.COMMAND: tuple(sorted(commands)),
+        Label.CALL: tuple(sorted({call.name for rule in rules for call in rule.calls})),
     }
 
 

@@ -16,7 +16,7 @@ from stream_worker.assignment import Assignment
 from stream_worker.bot.bots import Bots
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
-from stream_worker.contracts.event import Deletion, Edit, Erasure, Message
+from stream_worker.contracts.event import Deletion, Edit, Erasure, Handoff, Message
 from stream_worker.conversation.mailbox import Preempt, Queued, Repeated, Restart, Shed, StateEvent, Waiting
 from stream_worker.conversation.pending import PendingTurn, starts_turn
 from stream_worker.errors import PartitionRefused
@@ -27,6 +27,7 @@ from stream_worker.outcome import DeadLetterReason, Outcome
 from stream_worker.record import Record
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
+from stream_worker.stages.handoff import takes_over
 from stream_worker.suspicion import Caution
 from stream_worker.turn_taking import QUEUED
 from stream_worker.turns import Turns
@@ -83,7 +84,8 @@ class Intake:
                 assignment, PendingTurn((decoded,)), DeadLetterReason.SUSPECTED_CRASH, message, moment
             )
             return
-        if starts_turn(decoded) and has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms):
+        late = starts_turn(decoded) and has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms)
+        if late and not self._is_told(decoded):
             self._settler.events(assignment, [decoded], Outcome.EXPIRED, moment)
             return
         if (
@@ -113,6 +115,11 @@ class Intake:
             self._try_next(*ready, moment, is_chosen=True)
             if self._caution.is_on and (self._turns.running or self._caution.next is not None):
                 return
+
+    def _is_told(self, arrival: Arrival) -> bool:
+        """Whether the bot has a text for messages that came too late: it must not overtake earlier replies."""
+        bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
+        return bot is not None and bot.expired_reply is not None
 
     def seconds_until_due(self, now_ms: int) -> float:
         """How long until a turn that is held may start; infinite when none is."""
@@ -150,7 +157,8 @@ class Intake:
         if assignment.suspicion.is_careful:
             # Joined, the guilty one could not be told from the others.
             taking = QUEUED
-        placement = assignment.mailbox(conversation).put(arrival, taking, moment.wall_ms)
+        ends = isinstance(arrival.event, Handoff | Erasure) or takes_over(bot, arrival)
+        placement = assignment.mailbox(conversation).put(arrival, taking, moment.wall_ms, preempts=ends)
         match placement:
             case Queued():
                 pass

@@ -5,6 +5,7 @@ for; a result whose ref is not the running attempt of a live assignment is
 counted and dropped by the worker, in one place.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,6 +63,20 @@ class Forget:
     at_once: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Read this over HTTP, within `timeout_ms`, retries included. `number` tells a turn's calls apart, from 1."""
+
+    ref: TurnRef
+    number: int
+    name: str
+    url: str
+    parameters: Mapping[str, str]
+    headers: Mapping[str, str]
+    timeout_ms: int
+    retries: int
+
+
 # Results
 
 
@@ -82,6 +97,14 @@ class SlotSpan:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sentiment:
+    """`label` is negative, neutral, positive, or unknown where nothing is at hand that judges the language."""
+
+    label: str
+    score: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
     """What the heads say of one text: every intent's score, best first."""
@@ -93,6 +116,7 @@ class Encoded:
     slots: tuple[SlotSpan, ...]
     batch_size: int
     seconds: float
+    sentiment: Sentiment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,5 +175,25 @@ class Failed:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """What a call found out: decoded JSON, or text."""
+
+    ref: TurnRef
+    number: int
+    result: object
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailed:
+    """A call that came to nothing. `message` holds no text of the user's."""
+
+    ref: TurnRef
+    number: int
+    message: str
+    seconds: float
+
+
 Order = Encode | Generate | Cancel | Forget
-Result = Encoded | Token | Generated | Ended | Failed
+Result = Encoded | Token | Generated | Ended | Failed | Called | CallFailed

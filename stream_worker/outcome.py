@@ -41,6 +41,7 @@ class DeadLetterReason(StrEnum):
     UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
     NO_TENANT = "no_tenant"
     NO_BOT = "no_bot"
+    UNKNOWN_TRIGGER = "unknown_trigger"
     TOO_LARGE = "too_large"
     PROMPT_TOO_LONG = "prompt_too_long"
     SCHEMA_NOT_MET = "schema_not_met"

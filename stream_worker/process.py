@@ -16,12 +16,13 @@ from stream_worker.assembly import Parts, assemble
 from stream_worker.bot.bots import Bots
 from stream_worker.bot.loader import load_bots
 from stream_worker.cache import cache_folder
+from stream_worker.calls.http import HttpCaller
 from stream_worker.calls.io_thread import IoThread
 from stream_worker.client_metrics import ClientMetrics
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
-from stream_worker.declarations import declare_settings, declare_topic, declared
+from stream_worker.declarations import declare_bots, declare_settings, declare_topic, declared
 from stream_worker.errors import Code, Fatal
 from stream_worker.fatal_errors import FatalErrors
 from stream_worker.garbage import collect_seldom
@@ -33,6 +34,7 @@ from stream_worker.observability.health import HealthBoard, HealthServer
 from stream_worker.observability.logs import configure_logs
 from stream_worker.observability.metric_table import Label, Loop, Metric
 from stream_worker.observability.metrics import Metrics
+from stream_worker.reloading import BotReloader
 from stream_worker.reporter import Reporter
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import settings_hash
@@ -129,6 +131,7 @@ def _serve(
             store=store,
             engine=engine,
             inbox=inbox,
+            caller=HttpCaller(settings.calls, io, inbox.put, clock),
             prompter=loading.prompter,
             bots=bots,
             observer=Reporter(settings, metrics, board, engine, clock),
@@ -136,6 +139,7 @@ def _serve(
             clock=clock,
             settings_hash=settings_digest,
             adopt_group=adopt_group,
+            between_ticks=BotReloader(settings, bots, metrics, clock, lambda new: declare_bots(new, metrics)),
         ),
     )
     collect_seldom()

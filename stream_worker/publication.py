@@ -10,6 +10,7 @@ that a worker starts with.
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
 from msgspec import Struct
@@ -41,6 +42,19 @@ from stream_worker.stages.dialogue import CommandDraft
 from stream_worker.stages.preview import Piece
 from stream_worker.turn import Decided, Turn
 
+
+class Makers:
+    """What each bot's records name as their makers."""
+
+    def __init__(self, worker: str, settings: str, model: str) -> None:
+        self._of = lru_cache(maxsize=1_024)(
+            lambda name, version: Versions(worker=worker, settings=settings, bot=name, bot_version=version, model=model)
+        )
+
+    def of(self, bot: Bot | None) -> Versions:
+        return self._of(bot.name, bot.version) if bot else self._of("", "")
+
+
 _NO_HEADERS = InputHeaders()
 _NO_TOKENS = Tokens()
 
@@ -62,7 +76,7 @@ class Answered(Struct, frozen=True, kw_only=True):
 class Publication:
     """Builds records; `limits` is each output topic's `max.message.bytes`."""
 
-    def __init__(self, settings: Settings, versions: Mapping[str, Versions], limits: Mapping[str, int]) -> None:
+    def __init__(self, settings: Settings, versions: Makers, limits: Mapping[str, int]) -> None:
         topics = settings.topics
         self._replies = settings.output_topic(topics.replies)
         self._deltas = settings.output_topic(topics.deltas)
@@ -73,7 +87,7 @@ class Publication:
         self._publish_analysis = settings.outputs.analysis
         self._source = f"stream_worker/{settings.application_id}"
         self._versions = versions
-        self._no_bot = versions[""]
+        self._no_bot = versions.of(None)
         self._limits = limits
         self._instant = 0
         self._common: dict[str, Headers] = {}
@@ -121,6 +135,15 @@ class Publication:
             if dead:
                 records.append(self.letter(arrival.record, reason, cause))
             records.append(self.metric(arrival, outcome, now_ms, term=term, reason=reason if dead else None))
+        return tuple(records)
+
+    def expired(self, turn: Turn, text: str, now_ms: int) -> tuple[Outgoing, ...]:
+        """A turn that is too late, and the bot's text for it as the reply."""
+        reply = self._reply(turn, None, Answered(text=text, finish_reason=FinishReason.FALLBACK), now_ms)
+        records = [reply] if reply is not None else []
+        for arrival, outcome in turn.pending.outcomes(Outcome.EXPIRED, Outcome.EXPIRED):
+            replied = reply is not None and outcome is Outcome.EXPIRED
+            records.append(self.metric(arrival, outcome, now_ms, turn=turn, replied=replied))
         return tuple(records)
 
     def letters(
@@ -213,7 +236,7 @@ class Publication:
             at=now_ms,
             timings=timings,
             tokens=tokens or _NO_TOKENS,
-            versions=self._versions[turn.bot.name] if turn else self._no_bot,
+            versions=self._versions.of(turn.bot) if turn else self._no_bot,
         )
         headers = self._headers(arrival.event_id, "metric", arrival.headers, now_ms)
         return Outgoing(self._metrics, arrival.conversation.encode(), orjson.dumps(metric), headers)
@@ -257,7 +280,7 @@ class Publication:
                 term=turn.ref.term,
                 attempt=turn.ref.attempt,
                 at=now_ms,
-                versions=self._versions[turn.bot.name],
+                versions=self._versions.of(turn.bot),
                 metadata=event.metadata,
             )
             headers = self._headers(reply.reply_id, "reply", turn.first.headers, now_ms)
@@ -280,7 +303,8 @@ class Publication:
                 name=draft.name,
                 arguments=draft.arguments,
                 at=now_ms,
-                versions=self._versions[turn.bot.name],
+                versions=self._versions.of(turn.bot),
+                remind_at=None if draft.remind_after_s is None else now_ms + int(draft.remind_after_s * 1000),
             )
             headers = self._headers(command.command_id, "command", turn.first.headers, now_ms)
             record = Outgoing(self._actions, turn.conversation.encode(), orjson.dumps(command), headers)
@@ -321,7 +345,7 @@ class Publication:
             term=turn.ref.term,
             attempt=turn.ref.attempt,
             at=now_ms,
-            versions=self._versions[turn.bot.name],
+            versions=self._versions.of(turn.bot),
         )
         headers = self._headers(turn.ref.turn_id, "analysis", turn.first.headers, now_ms)
         record = Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)

@@ -18,6 +18,7 @@ from stream_worker.errors import StreamWorkerError
 from stream_worker.inference.engine import Engine
 from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import (
+    CallOutcome,
     CommitOutcome,
     Direction,
     Loop,
@@ -128,6 +129,12 @@ class Reporter:
 
     def command_emitted(self, name: str) -> None:
         self._metrics.count(Metric.COMMANDS, name)
+
+    def called(self, turn: Turn, name: str, seconds: float, failure: str | None) -> None:
+        self._metrics.count(Metric.CALLS, name, CallOutcome.ANSWERED if failure is None else CallOutcome.FAILED)
+        self._metrics.observe(Metric.STAGE, seconds, Stage.CALL)
+        if failure is not None:
+            self._log.warning("call failed", **_ids(turn), call=name, detail=failure)
 
     def taken(self, partition: int, term: int, seconds: float, records: int) -> None:
         self._metrics.count(Metric.REBALANCES, Rebalance.TAKEN)

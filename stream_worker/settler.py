@@ -37,7 +37,6 @@ from stream_worker.publication import Answered, Publication, timings
 from stream_worker.record import Outgoing
 from stream_worker.report import ReplyReport, Report
 from stream_worker.settings import Settings
-from stream_worker.stages.notice import user_lines
 from stream_worker.tokens import StoredPrompt
 from stream_worker.turn import Decided, Turn
 
@@ -146,11 +145,20 @@ class Settler:
                 texts=decided.understanding.batch_size if decided.understanding else 0,
             ),
             commands=tuple([command.name for command in decision.commands]),
-            handed_over=decision.hands_over or None,
+            handed_over=_handed_over(assignment.states.get(turn.conversation).holder, decision.changes),
         )
-        said = Said(_lines(turn, answered.text, moment.wall_ms))
+        said = Said(_lines(decided, answered.text, moment.wall_ms))
         changes = (said, Prompted(stored, dropped), *decision.changes, _remembered(turn.arrivals))
         self._add(assignment, turn.arrivals, outgoing, report, changes, turn.bot, turn)
+
+    def expired(self, assignment: Assignment, turn: Turn, text: str, moment: Moment) -> None:
+        """A turn that nobody waits for any more, with the bot's text for that."""
+        ended = turn.pending.outcomes(Outcome.EXPIRED, Outcome.EXPIRED)
+        outgoing = self._publication.expired(turn, text, moment.wall_ms)
+        report = Report(outcomes=_outcomes(ended), reply=_fallback_report(turn, moment))
+        withdrawn = [arrival for arrival, outcome in ended if outcome is Outcome.WITHDRAWN]
+        changes = (_remembered(withdrawn),) if withdrawn else ()
+        self._add(assignment, turn.arrivals, outgoing, report, changes, turn.bot)
 
     def dead_letter(
         self, assignment: Assignment, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
@@ -199,11 +207,7 @@ class Settler:
         self, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
     ) -> tuple[tuple[Outgoing, ...], ReplyReport | None]:
         outgoing, replied = self._publication.fallback(turn, reason, message, moment.wall_ms)
-        if not replied:
-            return outgoing, None
-        spent = Timings(total=max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)
-        finish = FinishReason.FALLBACK
-        return outgoing, ReplyReport(turn=turn, intent=None, finish_reason=finish, timings=spent, usage=None)
+        return outgoing, _fallback_report(turn, moment) if replied else None
 
     def _end(
         self,
@@ -221,7 +225,8 @@ class Settler:
         )
         kept = [arrival for arrival, outcome in ended if remember and outcome in REMEMBERED]
         changes = tuple(changes)
-        report = Report(outcomes=_outcomes(ended), handed_over=_handed_over(changes))
+        before = assignment.states.get(ended[0][0].conversation).holder
+        report = Report(outcomes=_outcomes(ended), handed_over=_handed_over(before, changes))
         remembered = (_remembered(kept),) if kept else ()
         self._add(assignment, [arrival for arrival, _ in ended], outgoing, report, (*changes, *remembered), bot)
 
@@ -275,23 +280,28 @@ class Settler:
         )
 
 
+def _fallback_report(turn: Turn, moment: Moment) -> ReplyReport:
+    spent = Timings(total=max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)
+    return ReplyReport(turn=turn, intent=None, finish_reason=FinishReason.FALLBACK, timings=spent, usage=None)
+
+
 def _outcomes(ended: Sequence[tuple[Arrival, Outcome]]) -> tuple[Outcome, ...]:
     return tuple([outcome for _, outcome in ended])
 
 
-def _handed_over(changes: Iterable[Change]) -> bool | None:
-    """Whether a human has the conversation after these; None where they do not say."""
+def _handed_over(before: Holder, changes: Iterable[Change]) -> bool | None:
+    """Whether a human has the conversation after these; None where that is as before."""
+    holder = before
     for change in changes:
         if isinstance(change, HeldBy):
-            return change.holder is Holder.HUMAN
-    return None
+            holder = change.holder
+    return None if holder is before else holder is Holder.HUMAN
 
 
 def _remembered(arrivals: Sequence[Arrival]) -> Remembered:
     return Remembered(tuple([digest(arrival.identity) for arrival in arrivals]))
 
 
-def _lines(turn: Turn, reply: str, now_ms: int) -> tuple[Line, ...]:
-    """What was said in this turn."""
-    bot = Line(Speaker.BOT, reply, turn.reply_id, now_ms)
-    return (*user_lines(turn.pending), bot)
+def _lines(decided: Decided, reply: str, now_ms: int) -> tuple[Line, ...]:
+    """What was said in this turn, and told to the model."""
+    return (*decided.lines, Line(Speaker.BOT, reply, decided.turn.reply_id, now_ms))

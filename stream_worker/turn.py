@@ -11,8 +11,11 @@ from msgspec import Struct
 from stream_worker.bot.bot import Bot
 from stream_worker.contracts.decode import Arrival
 from stream_worker.conversation.pending import PendingTurn
+from stream_worker.conversation.state import Line, Speaker
 from stream_worker.orders import Encoded, TurnRef
-from stream_worker.stages.dialogue import Decision
+from stream_worker.stages.dialogue import Decision, ModelAnswer, Plan
+from stream_worker.stages.handoff import note
+from stream_worker.stages.notice import user_lines
 from stream_worker.stages.parsing import Parsed
 from stream_worker.stages.prompter import PreparedPrompt
 
@@ -32,7 +35,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     """When its time is up; an edit that starts it again does not give it more."""
     parsed: Parsed
     parse_seconds: float
-    failures: int
+    failures: int = 0
     """Attempts that counted against the event."""
     successes_seen: int | None = None
     """The engine's count of successes when this turn last failed for the engine's sake."""
@@ -59,6 +62,26 @@ class Decided(Struct, frozen=True):
     understanding: Encoded | None
     decision: Decision
 
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """What the history gains before the reply: what happened, what was said, what calls found out."""
+        turn, decision = self.turn, self.decision
+        at = turn.first.record.timestamp_ms
+        before = (note(decision.note, at),) if decision.note else ()
+        answer = decision.answer
+        facts = answer.facts if isinstance(answer, ModelAnswer) else ""
+        after = (Line(Speaker.FACTS, facts, "", at),) if facts else ()
+        return (*before, *user_lines(turn.pending, turn.bot), *after)
+
+
+class Calling(Struct, frozen=True):
+    """Its calls are being made; `results` are those that have answered, by their numbers."""
+
+    turn: Turn
+    understanding: Encoded | None
+    plan: Plan
+    results: dict[int, object]
+
 
 class Generating(Struct, frozen=True):
     """The engine has it. `seed` and `prompt` are kept for the analysis."""
@@ -81,7 +104,7 @@ class Resting(Struct, frozen=True):
     successes_seen: int | None
 
 
-Phase = Understanding | Generating | Resting
+Phase = Understanding | Calling | Generating | Resting
 
 
 def reply_id(turn: str, redrive: str) -> str:

@@ -1,6 +1,6 @@
 """One turn's way through the stages: the only place that knows their order.
 
-    start (parse) → understand → decide (dialogue) → generate → check → settle
+    start (parse) → understand → decide (dialogue, calls) → generate → check → settle
 
 Runs on the worker thread and never blocks: what needs the device is an order,
 and its result comes back through `absorb`. Everything that ends leaves through
@@ -19,16 +19,19 @@ from stream_worker.admission.expiry import has_expired
 from stream_worker.assignment import Assignment, Phase
 from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import Bots
+from stream_worker.caller import Caller
 from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.event import Erasure, Signal
 from stream_worker.conversation.deduplication import digest, remembers
 from stream_worker.conversation.pending import PendingTurn
-from stream_worker.conversation.state import Holder
 from stream_worker.errors import BadEvent, Code, Fatal, PartitionRefused
 from stream_worker.inference.engine import Engine
 from stream_worker.observer import Observer
 from stream_worker.orders import (
+    Call,
+    Called,
+    CallFailed,
     Cancel,
     Encode,
     Encoded,
@@ -49,13 +52,23 @@ from stream_worker.settings import Settings
 from stream_worker.settler import Settler
 from stream_worker.stages.addressing import is_addressed
 from stream_worker.stages.check import Passed, check
-from stream_worker.stages.dialogue import ModelAnswer, TextAnswer, decide
+from stream_worker.stages.dialogue import (
+    Heard,
+    ModelAnswer,
+    Plan,
+    TextAnswer,
+    conclude,
+    conclude_without,
+    plan,
+    taken,
+)
+from stream_worker.stages.handoff import has_human
 from stream_worker.stages.notice import heard_lines, notice
-from stream_worker.stages.parsing import Parser
+from stream_worker.stages.parsing import parser_for
 from stream_worker.stages.prompter import Prompter
 from stream_worker.suspicion import Caution
 from stream_worker.tokens import StoredPrompt
-from stream_worker.turn import Decided, Generating, Resting, Turn, Understanding, reply_id, seed_of
+from stream_worker.turn import Calling, Decided, Generating, Resting, Turn, Understanding, reply_id, seed_of
 from stream_worker.turn import Phase as TurnPhase
 
 _SUSPECT_CHECK_S = 0.02
@@ -70,6 +83,7 @@ class Turns:
         caution: Caution,
         bots: Bots,
         engine: Engine,
+        caller: Caller,
         prompter: Prompter,
         settler: Settler,
         previews: Previews,
@@ -81,12 +95,12 @@ class Turns:
         self._caution = caution
         self._bots = bots
         self._engine = engine
+        self._caller = caller
         self._prompter = prompter
         self._settler = settler
         self._previews = previews
         self._observer = observer
         self._clock = clock
-        self._parsers = {bot.name: Parser(bot.languages) for bot in bots.all}
         self._running = 0
         self._running_of: dict[str, int] = {}
         self._freed: list[tuple[Assignment, str]] = []
@@ -154,10 +168,10 @@ class Turns:
 
     def cancel(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """Ends a running turn; its events are the caller's again."""
-        turn = assignment.turns[pending.first.identity].turn
-        self._engine.submit(Cancel(ref=turn.ref))
-        self._end_turn(assignment, turn, moment)
-        assignment.suspicion.clear(turn.first.offset)
+        phase = assignment.turns[pending.first.identity]
+        self._stop(phase)
+        self._end_turn(assignment, phase.turn, moment)
+        assignment.suspicion.clear(phase.turn.first.offset)
 
     def drop(self, assignment: Assignment, moment: Moment) -> None:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
@@ -187,19 +201,20 @@ class Turns:
         """Ends a turn that nobody answers any more; `heard` keeps what was said in the history."""
         event = pending.first.event
         bot = self._bots.find(event.tenant, event.channel)
-        changes = heard_lines(pending) if heard else ()
+        changes = heard_lines(pending, bot) if heard else ()
         self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment, changes=changes, bot=bot)
 
     def note(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         """An event that nobody answers."""
         if isinstance(arrival.event, Erasure):
             self._engine.submit(Forget(conversation=arrival.conversation, at_once=True))
+        bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
         self._settler.events(
             assignment,
             [arrival],
             Outcome.SILENT,
             moment,
-            changes=notice(arrival),
+            changes=notice(arrival, assignment.states.get(arrival.conversation), bot),
             remember=not isinstance(arrival.event, Signal),
         )
 
@@ -220,11 +235,33 @@ class Turns:
         if bot is None:
             assignment.mailbox(first.conversation).finish()
             return
-        started = self._clock.monotonic()
-        text = pending.text
-        parsed = self._parsers[bot.name].parse(text)
-        turn = Turn(
-            ref=TurnRef(assignment.partition, assignment.term, first.identity, attempt),
+        ref = TurnRef(assignment.partition, assignment.term, first.identity, attempt)
+        turn = self._parsed(ref, pending, bot, moment, failures, successes_seen, deadline)
+        tenant = first.event.tenant
+        self._running += 1
+        self._running_of[tenant] = self._running_of.get(tenant, 0) + 1
+        if bot.understanding is None or pending.trigger is not None:
+            self._decide(assignment, turn, None, moment)
+            return
+        self._set_timer(turn.deadline, turn.ref)
+        assignment.turns[turn.ref.turn_id] = Understanding(turn)
+        self._engine.submit(Encode(ref=turn.ref, text=turn.text, heads=bot.understanding))
+
+    def _parsed(
+        self,
+        ref: TurnRef,
+        pending: PendingTurn,
+        bot: Bot,
+        moment: Moment,
+        failures: int = 0,
+        successes_seen: int | None = None,
+        deadline: float | None = None,
+    ) -> Turn:
+        """A turn with its text parsed."""
+        first, text, started = pending.first, pending.text, self._clock.monotonic()
+        parsed = parser_for(bot.languages).parse(text)
+        return Turn(
+            ref=ref,
             conversation=first.conversation,
             pending=pending,
             reply_id=reply_id(first.identity, first.headers.redrive),
@@ -238,15 +275,6 @@ class Turns:
             failures=failures,
             successes_seen=successes_seen,
         )
-        tenant = first.event.tenant
-        self._running += 1
-        self._running_of[tenant] = self._running_of.get(tenant, 0) + 1
-        if bot.understanding is None:
-            self._decide(assignment, turn, None, moment)
-            return
-        self._set_timer(turn.deadline, turn.ref)
-        assignment.turns[turn.ref.turn_id] = Understanding(turn)
-        self._engine.submit(Encode(ref=turn.ref, text=text, heads=bot.understanding))
 
     def _ends_unanswered(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> Bot | None:
         """The bot that is to answer; None where the turn was settled without a reply."""
@@ -254,30 +282,46 @@ class Turns:
         if pending.is_withdrawn:
             self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment)
             return None
+        bot = self._bots.find(first.event.tenant, first.event.channel)
         asking = [said.arrival for said in pending.spoken] or [first]
         if all(has_expired(each, moment.wall_ms, self._limits.max_event_age_ms) for each in asking):
-            self._settler.unanswered(assignment, pending, Outcome.EXPIRED, moment)
+            self._expire(assignment, pending, bot, moment)
             return None
-        bot = self._bots.find(first.event.tenant, first.event.channel)
         if bot is None:
             message = "no bot is bound to the event's tenant and channel: add one to `bots` in the settings"
             self._settler.unanswerable(assignment, pending, DeadLetterReason.NO_BOT, message, moment)
             return None
         state = assignment.states.get(first.conversation)
-        if state.holder is Holder.HUMAN or not is_addressed(bot, state, pending):
+        if has_human(bot, state, moment.wall_ms) or not is_addressed(bot, state, pending):
             self._be_silent(assignment, pending, bot, moment)
+            return None
+        if pending.trigger is not None and pending.trigger.name not in bot.triggers:
+            message = "the bot file has no trigger of the event's name: add one to `triggers`"
+            self._settler.unanswerable(assignment, pending, DeadLetterReason.UNKNOWN_TRIGGER, message, moment)
             return None
         return bot
 
+    def _expire(self, assignment: Assignment, pending: PendingTurn, bot: Bot | None, moment: Moment) -> None:
+        """Nobody waits for an answer any more; the bot may have a text for that, unless a human has it."""
+        state = assignment.states.get(pending.first.conversation)
+        if bot is None or bot.expired_reply is None or has_human(bot, state, moment.wall_ms):
+            self._settler.unanswered(assignment, pending, Outcome.EXPIRED, moment)
+            return
+        ref = TurnRef(assignment.partition, assignment.term, pending.first.identity, 1)
+        turn = self._parsed(ref, pending, bot, moment)
+        self._settler.expired(assignment, turn, bot.expired_reply.render(turn.parsed.language, {}), moment)
+
     def _be_silent(self, assignment: Assignment, pending: PendingTurn, bot: Bot, moment: Moment) -> None:
         """What was said becomes history; nobody of ours answers."""
-        changes = heard_lines(pending)
+        changes = heard_lines(pending, bot)
         self._settler.unanswered(assignment, pending, Outcome.SILENT, moment, changes=changes, bot=bot)
 
     def _apply_result(self, assignment: Assignment, phase: TurnPhase, result: Result, moment: Moment) -> None:
         match phase, result:
             case Understanding(turn=turn), Encoded():
                 self._decide(assignment, turn, result, moment)
+            case Calling(), (Called() | CallFailed()):
+                self._answered(assignment, phase, result, moment)
             case Generating(), Token():
                 self._previews.add(result.ref, result.text, moment)
             case Generating(), Generated():
@@ -290,30 +334,89 @@ class Turns:
 
     def _decide(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, moment: Moment) -> None:
         state = assignment.states.get(turn.conversation)
+        heard = Heard(
+            text=turn.text,
+            language=turn.parsed.language,
+            understanding=understanding,
+            sender_id=turn.pending.sender_id or next(reversed(state.dialogues), ""),
+            now_ms=moment.wall_ms,
+            trigger=turn.pending.trigger,
+        )
         try:
-            decided = Decided(turn, understanding, decide(turn.bot, state, understanding))
+            planned = plan(turn.bot, state, heard)
+            if planned.calls:
+                self._call(assignment, turn, understanding, planned)
+                return
+            decision = conclude(planned, {})
         except BadEvent as error:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
+        self._answer(assignment, Decided(turn, understanding, decision), moment)
+
+    def _call(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, planned: Plan) -> None:
+        """Makes the turn's calls, all at once; the decision waits for them."""
+        self._set_timer(turn.deadline, turn.ref)
+        assignment.turns[turn.ref.turn_id] = Calling(turn, understanding, planned, {})
+        for number, draft in enumerate(planned.calls, start=1):
+            call = draft.call
+            self._caller.submit(
+                Call(
+                    ref=turn.ref,
+                    number=number,
+                    name=call.name,
+                    url=draft.url,
+                    parameters=draft.parameters,
+                    headers=call.headers,
+                    timeout_ms=call.timeout_ms,
+                    retries=call.retries,
+                )
+            )
+
+    def _answered(self, assignment: Assignment, phase: Calling, result: Called | CallFailed, moment: Moment) -> None:
+        """A call has answered, or failed; after the last one, or the first that failed, it is decided."""
+        turn, drafts = phase.turn, phase.plan.calls
+        call = drafts[result.number - 1].call
+        self._observer.called(turn, call.name, result.seconds, None if isinstance(result, Called) else result.message)
+        try:
+            if isinstance(result, CallFailed):
+                self._caller.cancel(turn.ref, len(drafts))
+                decision = conclude_without(phase.plan, turn.bot, call)
+            else:
+                results = {**phase.results, result.number: taken(call, result.result)}
+                if len(results) < len(drafts):
+                    assignment.turns[turn.ref.turn_id] = replace(phase, results=results)
+                    return
+                named = {draft.call.name: results[number] for number, draft in enumerate(drafts, start=1)}
+                decision = conclude(phase.plan, named)
+        except BadEvent as error:
+            self._give_up(assignment, turn, error.reason, error.detail, moment)
+            return
+        self._answer(assignment, Decided(turn, phase.understanding, decision), moment)
+
+    def _answer(self, assignment: Assignment, decided: Decided, moment: Moment) -> None:
         answer = decided.decision.answer
         match answer:
             case TextAnswer(text=text):
                 answered = Answered(text=text, finish_reason=FinishReason.TEMPLATE)
                 self._reply(assignment, decided, answered, None, 0, moment)
-            case ModelAnswer(json_schema=json_schema):
-                self._generate(assignment, decided, json_schema, moment)
+            case ModelAnswer():
+                self._generate(assignment, decided, answer, moment)
             case _:
                 assert_never(answer)
 
-    def _generate(self, assignment: Assignment, decided: Decided, json_schema: str | None, moment: Moment) -> None:
+    def _generate(self, assignment: Assignment, decided: Decided, answer: ModelAnswer, moment: Moment) -> None:
         turn = decided.turn
         if (until := self._breaker.held_until(moment.monotonic)) is not None:
             resting = Resting(turn, until, turn.failures, turn.successes_seen)
             self._rest(assignment, resting, turn.pending, moment)
             return
         state = assignment.states.get(turn.conversation)
+        if answer.facts:
+            # Cut before they enter prompt and history, so that both say the same.
+            answer = replace(answer, facts=self._prompter.cut(answer.facts, turn.bot.facts_tokens))
+            decided = replace(decided, decision=replace(decided.decision, answer=answer))
         try:
-            prompt = self._prompter.prepare(turn.bot.system, state, [said.text for said in turn.pending.spoken])
+            prompt = self._prompter.prepare(turn.bot.system, state, decided.lines)
         except BadEvent as error:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
@@ -326,7 +429,7 @@ class Turns:
                 ref=turn.ref,
                 conversation=turn.conversation,
                 prompt=prompt.prompt,
-                sampling=turn.bot.sampling.held_to(json_schema),
+                sampling=turn.bot.sampling.held_to(answer.json_schema),
                 seed=seed,
                 cache_scope=f"{turn.first.event.tenant}/{turn.bot.name}/{turn.bot.version}",
             )
@@ -337,15 +440,17 @@ class Turns:
         turn = phase.turn
         verdict = check(turn.bot, generated.text)
         passed = isinstance(verdict, Passed)
+        answer = phase.decided.decision.answer
+        suffix = f"\n{answer.suffix}" if isinstance(answer, ModelAnswer) and answer.suffix else ""
         answered = Answered(
-            text=verdict.text,
+            text=verdict.text + suffix,
             finish_reason=generated.finish_reason if passed else FinishReason.REFUSED,
             checks=() if isinstance(verdict, Passed) else (verdict.rule,),
             generated=generated,
             prompt_hash=phase.prompt.hash,
             seed=phase.seed,
         )
-        stored = self._prompter.store(phase.prompt, generated.ids) if passed else None
+        stored = self._prompter.store(phase.prompt, generated.ids, suffix) if passed else None
         self._reply(assignment, phase.decided, answered, stored, phase.prompt.dropped, moment)
 
     def _reply(
@@ -359,7 +464,7 @@ class Turns:
     ) -> None:
         """The turn settles with its reply; silently, where a human has taken the conversation over meanwhile."""
         turn = decided.turn
-        if assignment.states.get(turn.conversation).holder is Holder.HUMAN:
+        if has_human(turn.bot, assignment.states.get(turn.conversation), moment.wall_ms):
             self._end_turn(assignment, turn, moment)
             self._be_silent(assignment, turn.pending, turn.bot, moment)
         else:
@@ -371,6 +476,13 @@ class Turns:
     def _finish(self, assignment: Assignment, turn: Turn) -> None:
         """The turn has settled; the next one of its conversation may start."""
         assignment.mailbox(turn.conversation).finish()
+
+    def _stop(self, phase: TurnPhase) -> None:
+        """Whoever works on the turn may leave off; what still comes of it is late."""
+        if isinstance(phase, Calling):
+            self._caller.cancel(phase.turn.ref, len(phase.plan.calls))
+        else:
+            self._engine.submit(Cancel(ref=phase.turn.ref))
 
     def _end_turn(self, assignment: Assignment, turn: Turn, moment: Moment) -> None:
         """The turn is no longer in hand; whatever still comes of this attempt is late."""
@@ -389,7 +501,7 @@ class Turns:
         deadline = None
         if not isinstance(phase, Resting):
             deadline = turn.deadline
-            self._engine.submit(Cancel(ref=turn.ref))
+            self._stop(phase)
             phase = Resting(turn, moment.monotonic, turn.failures, turn.successes_seen)
             if pending.hold_until_ms > moment.wall_ms and not pending.is_withdrawn:
                 self._previews.void(turn.ref, moment)
@@ -469,7 +581,7 @@ class Turns:
         elif self.engine_away:
             self._set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
         elif moment.monotonic >= phase.turn.deadline:
-            self._engine.submit(Cancel(ref=ref))
+            self._stop(phase)
             message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
             self._count_attempt(assignment, phase.turn, DeadLetterReason.TURN_TIMEOUT, message, moment)
 

@@ -7,7 +7,7 @@ poll while nothing is. Partitions are given back inside the callback of the
 client, because they are others' when it returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure
@@ -68,6 +68,7 @@ class Worker:
         inbox: Inbox,
         observer: Observer,
         watchdog: Watchdog,
+        between_ticks: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -83,6 +84,7 @@ class Worker:
         self._inbox = inbox
         self._observer = observer
         self._watchdog = watchdog
+        self._between_ticks = between_ticks
         self._clock = clock
         self._pressure = Pressure(settings.admission)
         self._commit_due = 0.0
@@ -110,6 +112,7 @@ class Worker:
 
     def tick(self) -> None:
         """One turn of the loop."""
+        self._between_ticks()
         try:
             self._taking.advance(self._connection.clients)
             self._admit()

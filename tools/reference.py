@@ -9,7 +9,19 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stream_worker.bot.loader import BotFile, EmitFile, IntentFile, JsonFile, TemplateFile
+from stream_worker.bot.file import (
+    AskFile,
+    BotFile,
+    CallFile,
+    EmitFile,
+    IntentFile,
+    JsonFile,
+    OfferFile,
+    RemindFile,
+    SlotFile,
+    TemplateFile,
+    TurnTakingFile,
+)
 from stream_worker.errors import Code
 from stream_worker.kafka.topics import topic_table
 from stream_worker.observability.metric_table import BUILD_INFO, BUILD_INFO_HELP, PREFIX, TABLE
@@ -71,10 +83,16 @@ def bot_page() -> str:
     lines = ["# The bot file", _NOTE, lead]
     for title, model in (
         ("The file", BotFile),
-        ("An intent, and the fallback", IntentFile),
+        ("An intent, a trigger, and the fallback", IntentFile),
         ("A reply by template", TemplateFile),
         ("A reply in JSON", JsonFile),
-        ("A command", EmitFile),
+        ("A question of a form (`ask`)", AskFile),
+        ("A call", CallFile),
+        ("A command (`emit`)", EmitFile),
+        ("A reminder (`remind`)", RemindFile),
+        ("An offer", OfferFile),
+        ("A slot", SlotFile),
+        ("Turn taking", TurnTakingFile),
     ):
         lines += [f"## {title}", "", *_table(("key", "default", "bounds", "meaning"), _fields(model, ""))]
     return "\n".join(lines)

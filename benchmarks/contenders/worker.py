@@ -10,8 +10,9 @@ import orjson
 from steps import StepSampler
 
 from stream_worker.assembly import Parts, assemble
-from stream_worker.bot.bot import Bot, IntentRule, ModelReply, Template, TemplateReply
+from stream_worker.bot.bot import Bot, Fallback, IntentRule, ModelReply, TemplateReply
 from stream_worker.bot.bots import ANY, Binding, Bots
+from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.clock import SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
@@ -24,7 +25,7 @@ from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.logs import configure_logs
 from stream_worker.observability.metric_table import Label, Metric
 from stream_worker.observability.metrics import Metrics
-from stream_worker.orders import Generate
+from stream_worker.orders import Call, Generate, TurnRef
 from stream_worker.outcome import Outcome
 from stream_worker.reporter import OUT_OF_SCOPE, Reporter
 from stream_worker.settings import Settings
@@ -49,12 +50,19 @@ class Counting(Reporter):
         super().settled(outcome, events)
 
 
+class _NoCaller:
+    def submit(self, order: Call) -> None:
+        raise RuntimeError("this bot calls nobody")
+
+    def cancel(self, ref: TurnRef, calls: int) -> None: ...
+
+
 class _NoWatchdog:
     def check(self) -> None: ...
 
 
 def bot(kind: str) -> Bot:
-    reply = TemplateReply(Template("Hello.", None)) if kind == "template" else ModelReply()
+    reply = TemplateReply(Phrase(Template("Hello.", None))) if kind == "template" else ModelReply()
     return Bot(
         name="bench",
         version="1",
@@ -63,7 +71,7 @@ def bot(kind: str) -> Bot:
         understanding=None,
         intents={},
         fills_slots=frozenset(),
-        fallback=IntentRule(reply=reply),
+        fallback=Fallback(rule=IntentRule(reply=reply)),
         error_reply="",
         max_messages=0 if kind == "template" else 4,
     )
@@ -97,6 +105,7 @@ def build(settings: Settings, kind: str, folder: Path) -> tuple[Worker, Counting
             store=RocksStore(folder),
             engine=engine,
             inbox=inbox,
+            caller=_NoCaller(),
             prompter=MessagePrompter(),
             bots=Bots((Binding(ANY, ANY, bot(kind)),)),
             observer=observer,

@@ -1,12 +1,11 @@
 """The bot as data: which intents lead to which answers. Frozen; read from `bot.yaml` by the loader."""
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from jinja2 import Template as CompiledTemplate
-
-from stream_worker.errors import BadEvent, Code
-from stream_worker.outcome import DeadLetterReason
+from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.tokens import Sampling
 from stream_worker.turn_taking import TurnTaking
 
@@ -19,23 +18,16 @@ class ReplyWhen(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A text with `{{ slot }}` places, rendered in a sandbox. A slot that is not filled renders as nothing."""
+class SlotKind(StrEnum):
+    """What a slot's values are: by it "there" finds a place, "then" a time, "it" a thing, and answers are read."""
 
-    source: str
-    compiled: CompiledTemplate | None
-    """None where the source has no places: most have none, and rendering is then free."""
-
-    def render(self, values: dict[str, str]) -> str:
-        """Raises BadEvent where these values make it fail: a template is a small program, and may do anything."""
-        if self.compiled is None:
-            return self.source
-        try:
-            return self.compiled.render(values)
-        except Exception as error:
-            message = f"a template of the bot file cannot be rendered ({type(error).__name__}): {self.source!r}"
-            raise BadEvent(Code.BOT_TEMPLATE_FAILED, message, DeadLetterReason.TEMPLATE_FAILED) from error
+    PLACE = "place"
+    TIME = "time"
+    THING = "thing"
+    PERSON = "person"
+    NUMBER = "number"
+    YES_NO = "yes_no"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +39,76 @@ class ModelReply:
 
 @dataclass(frozen=True, slots=True)
 class TemplateReply:
-    template: Template
+    phrase: Phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """`shared` ones are carried into another intent that has a slot of this name."""
+
+    kind: SlotKind = SlotKind.THING
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A slot that an intent needs before anything else is done, and how it is asked for.
+
+    An answer must match `pattern`, be one of `choices`, lie from `least` to `most`, as far as these are given; with
+    `from_text` the whole message is the answer where no slot was found in it. After `tries` useless answers the bot
+    gives up.
+    """
+
+    slot: str
+    prompt: Phrase
+    invalid: Phrase | None = None
+    pattern: re.Pattern[str] | None = None
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    from_text: bool = False
+    tries: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCall:
+    """A read over HTTP. What it found out is called `name` in templates and prompts; `take` picks from `result`."""
+
+    name: str
+    url: Template
+    parameters: Mapping[str, Template]
+    headers: Mapping[str, str]
+    timeout_ms: int
+    retries: int
+    take: Mapping[str, Template]
+    error: Phrase | None
+    """The reply where it fails; None is the bot's `error_reply`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A command that goes to the actions topic with the reply."""
+    """A command that goes to the actions topic with the reply, where `when` renders to something."""
 
     command: str
-    arguments: dict[str, Template]
+    arguments: Mapping[str, Template]
+    when: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """A command that asks for a trigger `after_s` seconds from now."""
+
+    trigger: str
+    after_s: float
+    arguments: Mapping[str, Template]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Values for a slot that the reply names, one a line of `values`: "the second one" is one of them."""
+
+    slot: str
+    values: Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +116,60 @@ class IntentRule:
     """What an intent leads to. `keeps_intent`: the next message may build on this one."""
 
     reply: ModelReply | TemplateReply
+    label: Phrase | None = None
     slots: tuple[str, ...] = ()
+    ask: tuple[Ask, ...] = ()
+    calls: tuple[HttpCall, ...] = ()
     emit: tuple[Emit, ...] = ()
+    remind: tuple[Remind, ...] = ()
+    offer: Offer | None = None
     handoff: bool = False
     keeps_intent: bool = True
+
+    def templates(self) -> Iterator[Template]:
+        """Every template that is rendered before a call has answered."""
+        for ask in self.ask:
+            yield from ask.prompt.templates
+            yield from ask.invalid.templates if ask.invalid else ()
+        for call in self.calls:
+            yield from (call.url, *call.parameters.values())
+            yield from call.error.templates if call.error else ()
+        yield from self.label.templates if self.label else ()
+        if self.calls:
+            return
+        yield from self.reply.phrase.templates if isinstance(self.reply, TemplateReply) else ()
+        for emit in self.emit:
+            yield from (*emit.arguments.values(), *((emit.when,) if emit.when else ()))
+        for remind in self.remind:
+            yield from remind.arguments.values()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """What a message without a known intent leads to, step by step: which of two, say it again, a human."""
+
+    rule: IntentRule
+    clarify: Phrase | None = None
+    clarify_within: float = 0.25
+    """How far the second best score may lie below the best for the bot to ask which is meant."""
+    rephrase: Phrase | None = None
+    handoff_after: int | None = None
+    """So many messages in a row that were not understood, and a human gets the conversation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoffRules:
+    """When a human gets a conversation, and when the bot takes it back."""
+
+    text: Phrase | None = None
+    """The reply where the bot gives up: after fallbacks, a form that failed, or bad moods."""
+    timeout_s: float | None = None
+    """The bot has it again when no human was heard of for so long."""
+    complaints: int | None = None
+    """So many messages in a row of a negative sentiment, and a human gets it."""
+    complaint_score: float = 0.8
+    agent_message_takes_over: bool = False
+    """Whether an agent who writes has the conversation, without an event `handoff`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +182,28 @@ class Bot:
     system: str
     understanding: str | None
     """Folder of the trained heads; None for a bot without intents."""
-    intents: dict[str, IntentRule]
+    intents: Mapping[str, IntentRule]
     fills_slots: frozenset[str]
     """Intents that only fill slots of the active one ("What about Shanghai?")."""
-    fallback: IntentRule
+    fallback: Fallback
     error_reply: str
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    triggers: Mapping[str, IntentRule] = field(default_factory=dict)
+    handoff: HandoffRules = field(default_factory=HandoffRules)
+    expired_reply: Phrase | None = None
+    """The reply to a message that nobody waits for any more; None for none."""
+    cancelled: Phrase | None = None
+    """The reply to who does not want to go on with a form."""
+    forget_after_s: float = 1_800.0
+    """A dialogue of which nothing was heard for so long starts anew."""
     refusals: tuple[str, ...] = ()
     """A reply that holds one of these texts is replaced by `refusal_reply`."""
     refusal_reply: str = ""
     sampling: Sampling = field(default_factory=Sampling)
     max_messages: int = 64
     """How many messages of history are kept."""
+    facts_tokens: int = 512
+    """How much of a prompt the results of calls may take."""
     turn_taking: TurnTaking | None = None
     """None leaves it to the settings."""
     reply_when: ReplyWhen = ReplyWhen.ALWAYS
@@ -97,6 +211,22 @@ class Bot:
     """Names and ids by which a room addresses it."""
 
     @property
+    def rules(self) -> tuple[IntentRule, ...]:
+        """Every rule, in no special order."""
+        return (self.fallback.rule, *self.intents.values(), *self.triggers.values())
+
+    @property
     def needs_model(self) -> bool:
         """Whether any rule asks the language model."""
-        return any(isinstance(rule.reply, ModelReply) for rule in (self.fallback, *self.intents.values()))
+        return any(isinstance(rule.reply, ModelReply) for rule in self.rules)
+
+    @property
+    def is_for_rooms(self) -> bool:
+        """Whether several people talk where it listens."""
+        return self.reply_when is not ReplyWhen.ALWAYS
+
+    def slot(self, name: str) -> Slot:
+        return self.slots.get(name, _PLAIN)
+
+
+_PLAIN = Slot()

@@ -29,6 +29,11 @@ class Bots:
         """Every bot once."""
         return tuple({binding.bot.name: binding.bot for binding in self._bindings}.values())
 
+    def replace(self, bindings: tuple[Binding, ...]) -> None:
+        """From now on these answer; turns that run end with the bot that they began with."""
+        self._bindings = bindings
+        self._found.clear()
+
     def find(self, tenant: str, channel: str) -> Bot | None:
         pair = (tenant, channel)
         if pair not in self._found:

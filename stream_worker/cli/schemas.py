@@ -36,6 +36,7 @@ def generate() -> dict[str, str]:
     import orjson
 
     from stream_worker import __version__
+    from stream_worker.bot.schema import bot_schema
     from stream_worker.contracts.asyncapi import Topic, asyncapi
     from stream_worker.contracts.json_schema import schemas as json_schemas
     from stream_worker.kafka.topics import topic_table
@@ -43,7 +44,7 @@ def generate() -> dict[str, str]:
 
     files = {
         f"{name}.json": orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-        for name, schema in json_schemas().items()
+        for name, schema in {**json_schemas(), "bot": bot_schema()}.items()
     }
     topics = {
         spec.role.value: Topic(spec.name, spec.partitions, spec.replication_factor, spec.config)
@@ -76,7 +77,8 @@ def _broken(folder: Path) -> list[str]:
     from stream_worker.contracts.json_schema import schemas as json_schemas
     from stream_worker.errors import Code, Missing
 
-    old = {file.stem: orjson.loads(file.read_bytes()) for file in sorted(folder.glob("*.json"))}
+    files = [file for file in sorted(folder.glob("*.json")) if file.stem != "bot"]
+    old = {file.stem: orjson.loads(file.read_bytes()) for file in files}
     if not old:
         raise Missing(Code.CONFIG_UNREADABLE, f"there is no schema in {folder}: name a folder with older schemas")
     accepted = frozenset(contract.name for contract in CONTRACTS if not contract.written_by_us)

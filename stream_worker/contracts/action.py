@@ -32,8 +32,11 @@ class Command:
     arguments: dict[str, object] = field(default_factory=dict)
     """What it is to be done with."""
 
+    versions: Versions
+    """What produced it."""
+
     at: Millis
     """When the turn was settled."""
 
-    versions: Versions
-    """What produced it."""
+    remind_at: Millis | None = None
+    """When an event `trigger` of this name is to be sent, with these arguments; null for a command."""

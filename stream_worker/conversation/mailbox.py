@@ -18,9 +18,7 @@ from stream_worker.contracts.event import (
     ActionResult,
     Deletion,
     Edit,
-    Erasure,
     Feedback,
-    Handoff,
     Message,
     Reaction,
     Signal,
@@ -96,13 +94,18 @@ class Mailbox:
     def waiting_events(self) -> int:
         return sum(len(entry.arrivals) if isinstance(entry, PendingTurn) else 1 for entry in self._waiting)
 
-    def put(self, arrival: Arrival, taking: TurnTaking = QUEUED, now_ms: int = 0) -> Placement:
-        """Places an event. All but `Shed` and `Repeated` hold it until it is settled by whoever takes it out."""
+    def put(
+        self, arrival: Arrival, taking: TurnTaking = QUEUED, now_ms: int = 0, *, preempts: bool = False
+    ) -> Placement:
+        """Places an event. All but `Shed` and `Repeated` hold it until it is settled by whoever takes it out.
+
+        One that `preempts` ends what runs and what waits.
+        """
         if not self.is_empty and self._holds(arrival):
             return Repeated()
+        if preempts:
+            return self._preempt(arrival)
         match arrival.event:
-            case Handoff() | Erasure():
-                return self._preempt(arrival)
             case Edit(target_id=target) | Deletion(target_id=target) if joined := self._join(target, arrival):
                 return joined
             case Message() if starts_turn(arrival):

@@ -8,22 +8,31 @@ token ids.
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import orjson
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from stream_worker.conversation.deduplication import remember
+from stream_worker.conversation.dialogue import NEW, Dialogue, Frame
 from stream_worker.errors import Code, Fatal, StateUnreadable
 from stream_worker.tokens import StoredPrompt
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+MAX_DIALOGUES = 32
+"""Senders of one conversation whose dialogues are kept; who has been silent for the longest is forgotten."""
 
 
 class Speaker(StrEnum):
     USER = "user"
     BOT = "bot"
     AGENT = "agent"
+    NOTE = "note"
+    """Nobody: something that happened, told to the model."""
+    FACTS = "facts"
+    """Nobody: what a call found out, told to the model."""
 
 
 class Holder(StrEnum):
@@ -34,20 +43,26 @@ class Holder(StrEnum):
 
 
 class Line(Struct, frozen=True):
-    """One thing said. `event_id` is the event's, or the reply's id for the bot's own lines."""
+    """One thing said. `event_id` is the event's, or the reply's id for the bot's own lines.
+
+    `name` is the sender's, in rooms where several talk.
+    """
 
     speaker: Speaker
     text: str
     event_id: str
     at: int
+    name: str = ""
 
 
 class ConversationState(Struct, frozen=True, kw_only=True):
     format: int = STATE_FORMAT
     history: tuple[Line, ...] = ()
-    intent: str | None = None
-    slots: dict[str, str] = field(default_factory=dict)
+    dialogues: dict[str, Dialogue] = field(default_factory=dict)
+    """By sender, who spoke last comes last."""
     holder: Holder = Holder.BOT
+    held_at: int = 0
+    """When the holder was last heard of, if it is a human; wall time in milliseconds."""
     turns: int = 0
     prompt: StoredPrompt | None = None
     remembered: str = ""
@@ -55,8 +70,13 @@ class ConversationState(Struct, frozen=True, kw_only=True):
     def dump(self) -> bytes:
         return msgspec.json.encode(self)
 
+    def dialogue(self, sender_id: str) -> Dialogue:
+        """Where it stands with this sender; one of before senders were told apart counts for the first who asks."""
+        return self.dialogues.get(sender_id) or self.dialogues.get(_ANYBODY, NEW)
+
 
 EMPTY = ConversationState()
+_ANYBODY = ""
 
 
 # Changes: what a turn or an event does to the state.
@@ -68,11 +88,11 @@ class Said(Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
-class Understood(Struct, frozen=True):
-    """The dialogue's intent and slots after a turn."""
+class Dialogued(Struct, frozen=True):
+    """Where the dialogue with a sender stands after a turn."""
 
-    intent: str | None
-    slots: dict[str, str]
+    sender_id: str
+    dialogue: Dialogue
 
 
 class Prompted(Struct, frozen=True):
@@ -83,7 +103,10 @@ class Prompted(Struct, frozen=True):
 
 
 class HeldBy(Struct, frozen=True):
+    """Who has the conversation, since when; also a sign of life of the human who has it."""
+
     holder: Holder
+    at: int = 0
 
 
 class Remembered(Struct, frozen=True):
@@ -100,14 +123,14 @@ class Rewritten(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The dialogue is over: intent, slots and holder start anew; the history stays."""
+    """The dialogue is over: all that was understood and the holder start anew; the history stays."""
 
 
 class Erased(Struct, frozen=True):
     """Nothing stays but the digests, so that a repeated event does not bring the text back."""
 
 
-Change = Said | Understood | Prompted | HeldBy | Remembered | Rewritten | Ended | Erased
+Change = Said | Dialogued | Prompted | HeldBy | Remembered | Rewritten | Ended | Erased
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -120,17 +143,18 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -> ConversationState:
     """The state after `changes`, in order, within `bounds`. One new value, however many changes."""
-    history, intent, slots, holder = state.history, state.intent, state.slots, state.holder
+    history, dialogues, holder, held_at = state.history, state.dialogues, state.holder, state.held_at
     turns, prompt, remembered = state.turns, state.prompt, state.remembered
     for change in changes:
         match change:
             case Said(lines):
                 history += lines
-            case Understood(intent, slots):
+            case Dialogued(sender_id, dialogue):
+                dialogues = _spoken_with(dialogues, sender_id, dialogue)
                 turns += 1
             case Prompted(prompt, dropped):
                 history = history[dropped:]
-            case HeldBy(holder):
+            case HeldBy(holder, held_at):
                 pass
             case Remembered(digests):
                 remembered = remember(remembered, digests, bounds.dedup_window)
@@ -139,17 +163,17 @@ def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -
                 if rewritten != history:
                     history, prompt = rewritten, None
             case Ended():
-                intent, slots, holder = None, {}, Holder.BOT
+                dialogues, holder, held_at = {}, Holder.BOT, 0
             case Erased():
-                history, intent, slots, holder, turns, prompt = (), None, {}, Holder.BOT, 0, None
+                history, dialogues, holder, held_at, turns, prompt = (), {}, Holder.BOT, 0, 0, None
     if bounds.max_messages is not None and len(history) > bounds.max_messages:
         # In large steps: each cut voids the ids that the engine has kept of the conversation.
         history, prompt = _cut(history, len(history) - bounds.max_messages // 2), None
     return ConversationState(
         history=history,
-        intent=intent,
-        slots=slots,
+        dialogues=dialogues,
         holder=holder,
+        held_at=held_at,
         turns=turns,
         prompt=prompt,
         remembered=remembered,
@@ -163,12 +187,15 @@ def _cut(history: tuple[Line, ...], count: int) -> tuple[Line, ...]:
     return history[count:]
 
 
+def _spoken_with(dialogues: dict[str, Dialogue], sender_id: str, dialogue: Dialogue) -> dict[str, Dialogue]:
+    others = [(name, other) for name, other in dialogues.items() if name not in (sender_id, _ANYBODY)]
+    return dict([*others[max(0, len(others) - MAX_DIALOGUES + 1) :], (sender_id, dialogue)])
+
+
 def _rewrite(history: tuple[Line, ...], event_id: str, text: str | None) -> tuple[Line, ...]:
     if text is None:
         return tuple(line for line in history if line.event_id != event_id)
-    return tuple(
-        Line(line.speaker, text, line.event_id, line.at) if line.event_id == event_id else line for line in history
-    )
+    return tuple(replace(line, text=text) if line.event_id == event_id else line for line in history)
 
 
 def fit(state: ConversationState, max_bytes: int) -> ConversationState:
@@ -179,15 +206,8 @@ def fit(state: ConversationState, max_bytes: int) -> ConversationState:
         elif state.history:
             history = _cut(state.history, (len(state.history) + 1) // 2)
         else:
-            return ConversationState(holder=state.holder, turns=state.turns, remembered=state.remembered)
-        state = ConversationState(
-            history=history,
-            intent=state.intent,
-            slots=state.slots,
-            holder=state.holder,
-            turns=state.turns,
-            remembered=state.remembered,
-        )
+            return replace(state, dialogues={})
+        state = replace(state, history=history, prompt=None)
     return state
 
 
@@ -201,14 +221,17 @@ def load_state(raw: bytes) -> ConversationState:
                 f"a conversation's state has format {fields['format']}, this worker reads up to {STATE_FORMAT}: "
                 "upgrade this worker",
             )
+        if fields["format"] == 1:
+            fields = _from_format_1(fields)
         prompt = fields["prompt"]
         return ConversationState(
             history=tuple(
-                Line(Speaker(line["speaker"]), line["text"], line["event_id"], line["at"]) for line in fields["history"]
+                Line(Speaker(line["speaker"]), line["text"], line["event_id"], line["at"], line["name"])
+                for line in fields["history"]
             ),
-            intent=fields["intent"],
-            slots=fields["slots"],
+            dialogues=msgspec.convert(fields["dialogues"], dict[str, Dialogue]),
             holder=Holder(fields["holder"]),
+            held_at=fields["held_at"],
             turns=fields["turns"],
             prompt=prompt and StoredPrompt(hash=prompt["hash"], ids=tuple(prompt["ids"]), covers=prompt["covers"]),
             remembered=fields["remembered"],
@@ -217,3 +240,14 @@ def load_state(raw: bytes) -> ConversationState:
         raise StateUnreadable(
             Code.STATE_CORRUPT, f"a conversation's state cannot be decoded ({type(error).__name__})"
         ) from error
+
+
+def _from_format_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """One intent and its slots for all senders, and no names in the history."""
+    intent = fields["intent"]
+    known = msgspec.to_builtins(Dialogue(frames=(Frame(intent, fields["slots"]),)))
+    return fields | {
+        "history": [line | {"name": ""} for line in fields["history"]],
+        "dialogues": {} if intent is None else {_ANYBODY: known},
+        "held_at": 0,
+    }

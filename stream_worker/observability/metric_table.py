@@ -34,6 +34,7 @@ class Unit(StrEnum):
 class Stage(StrEnum):
     PARSE = "parse"
     UNDERSTAND = "understand"
+    CALL = "call"
     GENERATE = "generate"
 
 
@@ -88,6 +89,13 @@ class KafkaClient(StrEnum):
     DELTAS = "deltas"
 
 
+class CallOutcome(StrEnum):
+    """What came of a call to another machine."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
 class Label(Enum):
     """A label's name, and its values where the program knows them.
 
@@ -111,6 +119,8 @@ class Label(Enum):
     INTENT = ("intent", None)
     LANGUAGE = ("language", None)
     COMMAND = ("command", None)
+    CALL = ("call", None)
+    CALL_OUTCOME = ("outcome", frozenset(CallOutcome))
     TOPIC = ("topic", None)
     PARTITION = ("partition", None)
 
@@ -129,6 +139,8 @@ class Metric(StrEnum):
     REPLIES_WITHIN_SLO = "replies_within_slo_total"
     DEAD_LETTERS = "dead_letters_total"
     COMMANDS = "commands_total"
+    CALLS = "calls_total"
+    BOT_RELOAD_SUCCESS = "last_bot_reload_success"
     HANDOFFS = "handoffs_total"
     UNDERSTOOD = "understood_total"
     LANGUAGES = "languages_total"
@@ -220,6 +232,8 @@ TABLE: Mapping[Metric, Spec] = {
     Metric.REPLIES_WITHIN_SLO: _counter("Replies that took at most slo.reply_seconds; a fallback text is none."),
     Metric.DEAD_LETTERS: _counter("Events that became dead letters.", _L.REASON),
     Metric.COMMANDS: _counter("Commands that left with replies.", _L.COMMAND),
+    Metric.CALLS: _counter("Calls to other machines that were made during turns.", _L.CALL, _L.CALL_OUTCOME),
+    Metric.BOT_RELOAD_SUCCESS: _gauge("1 unless a bot file changed and was refused; the one before it is in force."),
     Metric.HANDOFFS: _counter("Conversations handed to a human or back to the bot.", _L.DIRECTION),
     Metric.UNDERSTOOD: _counter("Replied turns by intent; out_of_scope where none was found.", _L.INTENT),
     Metric.LANGUAGES: _counter("Replied turns by the language of their text.", _L.LANGUAGE),

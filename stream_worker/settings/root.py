@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from stream_worker.settings.admission import AdmissionSettings
 from stream_worker.settings.base import Section
+from stream_worker.settings.calls import CallSettings
 from stream_worker.settings.conversation import ConversationSettings
 from stream_worker.settings.engine import EngineSettings
 from stream_worker.settings.kafka import KafkaSettings
@@ -56,6 +57,7 @@ class Settings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     conversation: ConversationSettings = ConversationSettings()
     engine: EngineSettings = EngineSettings()
+    calls: CallSettings = CallSettings()
     understanding: UnderstandingSettings = UnderstandingSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     slo: SloSettings = SloSettings()

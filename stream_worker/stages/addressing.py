@@ -12,6 +12,10 @@ def is_addressed(bot: Bot, state: ConversationState, pending: PendingTurn) -> bo
         return True
     if bot.reply_when is ReplyWhen.NEVER:
         return False
+    dialogue = state.dialogues.get(pending.sender_id)
+    if dialogue is not None and dialogue.question is not None:
+        # The bot has asked this sender something: the next message may well be the answer.
+        return True
     return any(_names(bot, said) or _answers_us(state, said) for said in pending.spoken)
 
 

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stream_worker.errors import Code, Misconfigured
 
@@ -59,6 +60,12 @@ class Parser:
         # A lone surrogate is legal in JSON, but no detector takes it.
         start = text[:_LANGUAGE_CHARACTERS].encode(errors="ignore").decode()
         return self._detect(start) or self._default
+
+
+@lru_cache(maxsize=1_000)
+def parser_for(languages: tuple[str, ...]) -> Parser:
+    """One parser for all bots of the same languages."""
+    return Parser(languages)
 
 
 def _detector(languages: tuple[str, ...]) -> Detect:

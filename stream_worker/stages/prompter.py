@@ -5,17 +5,20 @@ messages that the engine renders itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import orjson
 
-from stream_worker.conversation.state import ConversationState, Speaker
+from stream_worker.conversation.state import ConversationState, Line, Speaker
+from stream_worker.stages.facts import fenced, unfenced
 from stream_worker.stages.prompt import BuiltPrompt, ChatFormat, Tokenizer, after_reply, build_prompt, one_a_role
 from stream_worker.tokens import ChatMessage, Prompt, PromptMessages, Role, StoredPrompt
 
-_ROLES = {Speaker.USER: Role.USER, Speaker.BOT: Role.ASSISTANT, Speaker.AGENT: Role.ASSISTANT}
+_CUT = "…"
+_CHARS_A_TOKEN = 3
+"""A low guess, for engines that tokenize themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,22 @@ class PreparedPrompt:
 
 
 class Prompter(Protocol):
-    def prepare(self, system: str, state: ConversationState, texts: Sequence[str]) -> PreparedPrompt:
-        """The prompt that ends with these new texts of the user.
+    def prepare(self, system: str, state: ConversationState, lines: Sequence[Line]) -> PreparedPrompt:
+        """The prompt that ends with these new lines.
 
         Raises BadEvent when they can never fit the model.
         """
         ...
 
-    def store(self, prepared: PreparedPrompt, sampled: tuple[int, ...]) -> StoredPrompt | None:
-        """What is kept beside the text so that the next prompt begins with exactly these ids."""
+    def store(self, prepared: PreparedPrompt, sampled: tuple[int, ...], suffix: str) -> StoredPrompt | None:
+        """What is kept beside the text so that the next prompt begins with exactly these ids.
+
+        `suffix` is what was put after the sampled reply.
+        """
+        ...
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The text, or so much of its beginning as has so many tokens."""
         ...
 
 
@@ -49,33 +59,67 @@ class IdPrompter:
         self._tokenizer = tokenizer
         self._limit = limit_tokens
 
-    def prepare(self, system: str, state: ConversationState, texts: Sequence[str]) -> PreparedPrompt:
-        history = messages(state, texts)
-        built = build_prompt(
-            self._format, self._tokenizer, system, history, state.prompt, self._limit, new=max(1, len(texts))
-        )
+    def prepare(self, system: str, state: ConversationState, lines: Sequence[Line]) -> PreparedPrompt:
+        history = messages(state, lines)
+        new = max(1, len(lines))
+        built = build_prompt(self._format, self._tokenizer, system, history, state.prompt, self._limit, new=new)
         ids = b"".join(token.to_bytes(4, "little") for token in built.prompt.ids)
         return PreparedPrompt(built.prompt, built.dropped, built, blake2b(ids, digest_size=16).hexdigest())
 
-    def store(self, prepared: PreparedPrompt, sampled: tuple[int, ...]) -> StoredPrompt | None:
-        return after_reply(prepared.built, sampled) if prepared.built else None
+    def store(self, prepared: PreparedPrompt, sampled: tuple[int, ...], suffix: str) -> StoredPrompt | None:
+        if prepared.built is None:
+            return None
+        stored = after_reply(prepared.built, sampled)
+        return replace(stored, ids=(*stored.ids, *self._tokenizer.encode_text(suffix))) if suffix else stored
+
+    def cut(self, text: str, tokens: int) -> str:
+        while (length := len(self._tokenizer.encode_text(text))) > tokens:
+            text = text[: min(len(text) - 2, len(text) * tokens // length)] + _CUT
+        return text
 
 
 class MessagePrompter:
     """For engines that render their own template."""
 
-    def prepare(self, system: str, state: ConversationState, texts: Sequence[str]) -> PreparedPrompt:
+    def prepare(self, system: str, state: ConversationState, lines: Sequence[Line]) -> PreparedPrompt:
         prompt = PromptMessages(
-            messages=(*([ChatMessage(Role.SYSTEM, system)] if system else []), *one_a_role(messages(state, texts)))
+            messages=(*([ChatMessage(Role.SYSTEM, system)] if system else []), *one_a_role(messages(state, lines)))
         )
         digest = blake2b(orjson.dumps(prompt), digest_size=16).hexdigest()
         return PreparedPrompt(prompt, 0, None, digest)
 
-    def store(self, prepared: PreparedPrompt, sampled: tuple[int, ...]) -> StoredPrompt | None:  # noqa: ARG002
+    def store(
+        self,
+        prepared: PreparedPrompt,  # noqa: ARG002
+        sampled: tuple[int, ...],  # noqa: ARG002
+        suffix: str,  # noqa: ARG002
+    ) -> StoredPrompt | None:
         return None
 
+    def cut(self, text: str, tokens: int) -> str:
+        most = tokens * _CHARS_A_TOKEN
+        return text if len(text) <= most else text[: most - 1] + _CUT
 
-def messages(state: ConversationState, texts: Sequence[str]) -> tuple[ChatMessage, ...]:
-    """The history and the new texts. A human agent's words take the assistant's role, never the system's."""
-    history = tuple(ChatMessage(_ROLES[line.speaker], line.text) for line in state.history)
-    return (*history, *(ChatMessage(Role.USER, text) for text in texts or ("",)))
+
+def messages(state: ConversationState, lines: Sequence[Line]) -> tuple[ChatMessage, ...]:
+    """The history and the new lines; an empty one where nobody wrote."""
+    said = tuple(_message(line) for line in (*state.history, *lines))
+    return said if lines else (*said, ChatMessage(Role.USER, ""))
+
+
+def _message(line: Line) -> ChatMessage:
+    """A line as the model is told it. Nobody's words but ours ever take the system's role."""
+    match line.speaker:
+        case Speaker.USER:
+            text = unfenced(line.text)
+            return ChatMessage(Role.USER, f"{unfenced(line.name)}: {text}" if line.name else text)
+        case Speaker.BOT:
+            return ChatMessage(Role.ASSISTANT, line.text)
+        case Speaker.AGENT:
+            return ChatMessage(Role.ASSISTANT, f"(A human colleague:) {unfenced(line.text)}")
+        case Speaker.NOTE:
+            return ChatMessage(Role.USER, fenced("note", line.text))
+        case Speaker.FACTS:
+            return ChatMessage(Role.USER, fenced("data", line.text))
+        case _:
+            assert_never(line.speaker)

@@ -26,7 +26,7 @@ from stream_worker.stages.prompter import MessagePrompter
 from stream_worker.worker import Worker
 from tests.kafka.event_writer import EventWriter
 from tests.kafka.topic_reader import TopicReader
-from tests.unit.worker.rig import MODEL_BOT, Journal
+from tests.unit.worker.rig import MODEL_BOT, Journal, NoCaller
 
 T = TypeVar("T")
 
@@ -136,6 +136,7 @@ class Cluster:
                 store=MemoryStore(),
                 engine=inbox.device,
                 inbox=inbox,
+                caller=NoCaller(),
                 prompter=MessagePrompter(),
                 bots=Bots((Binding(ANY, ANY, self._bot),)),
                 observer=journal,

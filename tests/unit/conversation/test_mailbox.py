@@ -35,9 +35,9 @@ class MailboxMachine(RuleBasedStateMachine):
         self.offset += 1
         return arrival(self.offset, **fields)
 
-    def _put(self, new: Arrival) -> None:
+    def _put(self, new: Arrival, *, preempts: bool = False) -> None:
         running = self.mailbox.running
-        match self.mailbox.put(new):
+        match self.mailbox.put(new, preempts=preempts):
             case Queued():
                 self.inside.append(new.offset)
             case Shed():
@@ -79,7 +79,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(["handoff", "erasure"]))
     def preempt(self, kind: str) -> None:
-        self._put(self._arrival(type=kind))
+        self._put(self._arrival(type=kind), preempts=True)
 
     @rule()
     def start_next(self) -> None:

@@ -1,5 +1,7 @@
 """Conversation state: a value that changes by changes, within its bounds, and loads again."""
 
+from pathlib import Path
+
 import orjson
 import pytest
 from hypothesis import given
@@ -7,11 +9,15 @@ from hypothesis import strategies as st
 
 from stream_worker.contracts.decode import identity
 from stream_worker.conversation.deduplication import digest, remember, remembers
+from stream_worker.conversation.dialogue import NEW, Dialogue, Frame, Question, QuestionKind
 from stream_worker.conversation.state import (
     EMPTY,
+    MAX_DIALOGUES,
+    STATE_FORMAT,
     Bounds,
     Change,
     ConversationState,
+    Dialogued,
     Ended,
     Erased,
     HeldBy,
@@ -22,7 +28,6 @@ from stream_worker.conversation.state import (
     Rewritten,
     Said,
     Speaker,
-    Understood,
     apply,
     fit,
     load_state,
@@ -30,17 +35,28 @@ from stream_worker.conversation.state import (
 from stream_worker.errors import Fatal, StateUnreadable
 from stream_worker.tokens import StoredPrompt
 
+_OLD = Path(__file__).parents[2] / "data"
 _BOUNDS = Bounds(max_messages=6, dedup_window=3)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 _LINES = st.builds(Line, st.sampled_from(Speaker), _TEXT, _TEXT, st.integers(0, 2**50))
 _STORED = st.builds(
     StoredPrompt, hash=_TEXT, ids=st.lists(st.integers(0, 2**20), max_size=5).map(tuple), covers=st.integers(0, 9)
 )
+_DIALOGUES = st.builds(
+    Dialogue,
+    frames=st.lists(st.builds(Frame, _TEXT, st.dictionaries(_TEXT, _TEXT, max_size=2)), max_size=2).map(tuple),
+    question=st.none()
+    | st.builds(Question, kind=st.sampled_from(QuestionKind), intent=_TEXT, options=st.tuples(_TEXT, _TEXT)),
+    recent=st.lists(st.tuples(_TEXT, _TEXT), max_size=2).map(tuple),
+    offered=st.tuples(_TEXT, st.lists(_TEXT, max_size=2).map(tuple)),
+    fallbacks=st.integers(0, 9),
+    at=st.integers(0, 2**50),
+)
 _CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(Said, st.lists(_LINES, max_size=3).map(tuple)),
-    st.builds(Understood, st.none() | _TEXT, st.dictionaries(_TEXT, _TEXT, max_size=3)),
+    st.builds(Dialogued, st.sampled_from(["u-1", "u-2"]), _DIALOGUES),
     st.builds(Prompted, st.none() | _STORED, st.integers(0, 3)),
-    st.builds(HeldBy, st.sampled_from(Holder)),
+    st.builds(HeldBy, st.sampled_from(Holder), st.integers(0, 2**50)),
     st.builds(Remembered, st.lists(_TEXT.map(lambda text: digest(identity("c", "", text))), max_size=3).map(tuple)),
     st.builds(Rewritten, _TEXT, st.none() | _TEXT),
     st.just(Ended()),
@@ -99,6 +115,28 @@ def test_rewriting_an_old_line_voids_the_stored_ids() -> None:
     state = apply(EMPTY, [Said((line,)), Prompted(stored, 0), Rewritten("m-1", "bye")], _BOUNDS)
     assert state.history[0].text == "bye"
     assert state.prompt is None
+
+
+def test_a_state_of_an_older_format_loads_with_what_it_knew() -> None:
+    state = load_state((_OLD / "state-1.json").read_bytes())
+    assert state.format == STATE_FORMAT
+    assert state.dialogue("u-1").active == Frame("weather", {"location": "Beijing"})
+    assert [line.text for line in state.history] == ["What's the weather in Beijing?", "Sunny.", "I can help."]
+    assert (state.holder, state.turns, state.prompt) == (
+        Holder.HUMAN,
+        1,
+        StoredPrompt(hash="h", ids=(1, 2, 3), covers=2),
+    )
+    assert load_state(state.dump()) == state
+    answered = apply(state, [Dialogued("u-1", NEW)], _BOUNDS)
+    assert answered.dialogue("u-2") == NEW, "what was known belongs to the first who spoke"
+
+
+def test_dialogues_are_kept_by_sender_and_bounded() -> None:
+    state = apply(EMPTY, [Dialogued(f"u-{n}", Dialogue(at=n)) for n in range(MAX_DIALOGUES + 5)], _BOUNDS)
+    assert len(state.dialogues) == MAX_DIALOGUES
+    assert state.dialogue("u-4") == NEW
+    assert state.dialogue("u-5").at == 5
 
 
 def test_a_newer_format_asks_for_an_upgrade() -> None:

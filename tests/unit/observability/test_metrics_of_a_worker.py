@@ -10,6 +10,7 @@ from tests.unit.worker.rig import settings
 #: Fed by what surrounds the worker in its process; `tests/kafka/test_scrape.py` sees them there.
 OF_THE_PROCESS = frozenset(
     {
+        Metric.BOT_RELOAD_SUCCESS,
         Metric.FATAL_ERRORS,
         Metric.LOG_MESSAGES,
         Metric.TOPIC_PARTITIONS,

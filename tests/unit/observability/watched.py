@@ -1,10 +1,12 @@
 """A whole worker that reports to metrics: in memory, on a clock moved by hand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prometheus_client.exposition import generate_latest
 
-from stream_worker.bot.bot import Bot, Emit, IntentRule, ModelReply
+from stream_worker.bot.bot import Bot, Emit, Fallback, HttpCall, IntentRule, ModelReply
+from stream_worker.bot.phrase import Template
 from stream_worker.clock import ManualClock
 from stream_worker.contracts.internal import state_key
 from stream_worker.embedded.murmur2 import partition_of
@@ -13,7 +15,7 @@ from stream_worker.inference.stepper import Stepper
 from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import PREFIX, TABLE, Kind, Label, Metric
 from stream_worker.observability.metrics import Metrics
-from stream_worker.orders import Ended, Failed, Fault, Generated, Result, TurnRef
+from stream_worker.orders import Call, Called, Ended, Failed, Fault, Generated, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.record import Outgoing
 from stream_worker.reporter import Reporter
@@ -24,6 +26,16 @@ from tests.unit.worker.test_faults import Failing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
+_CALL = HttpCall(
+    name="lamp",
+    url=Template("https://lamp.example/", None),
+    parameters={},
+    headers={},
+    timeout_ms=1_000,
+    retries=0,
+    take={},
+    error=None,
+)
 COMMANDING = Bot(
     name="shop",
     version="1",
@@ -32,9 +44,21 @@ COMMANDING = Bot(
     understanding=None,
     intents={},
     fills_slots=frozenset(),
-    fallback=IntentRule(reply=ModelReply(), emit=(Emit("lamp.switch", {}),)),
+    fallback=Fallback(rule=IntentRule(reply=ModelReply(), calls=(_CALL,), emit=(Emit("lamp.switch", {}),))),
     error_reply="Sorry.",
 )
+
+
+class Prompt:
+    """A caller that has each answer at once."""
+
+    def __init__(self, report: Callable[[Result], None]) -> None:
+        self._report = report
+
+    def submit(self, order: Call) -> None:
+        self._report(Called(ref=order.ref, number=order.number, result={"lamp": "on"}, seconds=0.1))
+
+    def cancel(self, ref: TurnRef, calls: int) -> None: ...
 
 
 class Odd(Failing):
@@ -84,6 +108,7 @@ class Watched:
                 Label.LANGUAGE: ["en"],
                 Label.INTENT: ["out_of_scope"],
                 Label.COMMAND: ["lamp.switch"],
+                Label.CALL: ["lamp"],
                 Label.TOPIC: [self.settings.topics.events],
                 Label.PARTITION: [str(each) for each in range(self.settings.topics.partitions)],
             }
@@ -94,6 +119,7 @@ class Watched:
             seconds=lambda _: self.seconds_per_word,
             wrap=self._wrap,
             listening=self._listen,
+            caller=Prompt,
         )
 
     def _wrap(self, inner: Stepper) -> Stepper:

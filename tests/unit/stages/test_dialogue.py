@@ -11,7 +11,7 @@ from stream_worker.errors import Misconfigured
 from stream_worker.orders import Encoded, IntentScore, SlotSpan, TurnRef
 from stream_worker.settings import Settings
 from stream_worker.stages.check import Passed, Replaced, check
-from stream_worker.stages.dialogue import Decision, ModelAnswer, TextAnswer, decide
+from stream_worker.stages.dialogue import Decision, Heard, ModelAnswer, TextAnswer, decide
 from stream_worker.tokens import Sampling
 
 _BOT = """
@@ -60,14 +60,18 @@ def _understood(intent: str, *slots: tuple[str, str], in_scope: bool = True) -> 
     )
 
 
+def _heard(understanding: Encoded | None, text: str = "") -> Heard:
+    return Heard(text=text, language="en", understanding=understanding, sender_id="u-1", now_ms=1_000)
+
+
 def _after(state: ConversationState, decision: Decision) -> ConversationState:
     return apply(state, decision.changes, Bounds(max_messages=10, dedup_window=10))
 
 
 def test_a_message_that_only_fills_slots_keeps_the_intent_and_carries_the_rest(bot: Bot) -> None:
-    first = decide(bot, EMPTY, _understood("weather", ("location", "Beijing"), ("date", "tomorrow")))
+    first = decide(bot, EMPTY, _heard(_understood("weather", ("location", "Beijing"), ("date", "tomorrow"))))
     assert isinstance(first.answer, ModelAnswer)
-    second = decide(bot, _after(EMPTY, first), _understood("inform", ("location", "Shanghai")))
+    second = decide(bot, _after(EMPTY, first), _heard(_understood("inform", ("location", "Shanghai"))))
     assert second.intent == "weather"
     assert {slot.name: (slot.value, slot.carried) for slot in second.slots} == {
         "location": ("Shanghai", False),
@@ -76,44 +80,44 @@ def test_a_message_that_only_fills_slots_keeps_the_intent_and_carries_the_rest(b
 
 
 def test_filling_slots_without_an_active_intent_falls_back(bot: Bot) -> None:
-    decision = decide(bot, EMPTY, _understood("inform", ("location", "Shanghai")))
+    decision = decide(bot, EMPTY, _heard(_understood("inform", ("location", "Shanghai"))))
     assert decision.intent is None
     assert decision.slots == ()
 
 
 def test_another_intent_does_not_inherit_slots(bot: Bot) -> None:
-    state = _after(EMPTY, decide(bot, EMPTY, _understood("weather", ("location", "Beijing"))))
-    decision = decide(bot, state, _understood("lights_on"))
+    state = _after(EMPTY, decide(bot, EMPTY, _heard(_understood("weather", ("location", "Beijing")))))
+    decision = decide(bot, state, _heard(_understood("lights_on")))
     assert decision.slots == ()
     assert decision.answer == TextAnswer("The lamp is on.")
 
 
 def test_a_command_is_emitted_with_its_arguments(bot: Bot) -> None:
-    decision = decide(bot, EMPTY, _understood("lights_on", ("room", "kitchen")))
+    decision = decide(bot, EMPTY, _heard(_understood("lights_on", ("room", "kitchen"))))
     assert decision.answer == TextAnswer("The lamp is on in the kitchen.")
     (command,) = decision.commands
     assert (command.name, command.arguments) == ("light.switch", {"room": "kitchen", "state": "on"})
-    before = ConversationState(intent="weather", slots={"location": "Beijing"})
-    after = _after(before, decide(bot, before, _understood("lights_on", ("room", "kitchen"))))
-    assert (after.intent, after.slots) == (before.intent, before.slots), "the dialogue is where it was"
+    assert _after(EMPTY, decision).dialogue("u-1").active is None, (
+        "keeps_intent: false leaves the dialogue where it was"
+    )
 
 
 def test_handing_over_changes_who_has_the_conversation(bot: Bot) -> None:
-    decision = decide(bot, EMPTY, _understood("human"))
-    assert HeldBy(Holder.HUMAN) in decision.changes
+    decision = decide(bot, EMPTY, _heard(_understood("human")))
+    assert HeldBy(Holder.HUMAN, 1_000) in decision.changes
     assert _after(EMPTY, decision).holder is Holder.HUMAN
 
 
 def test_what_is_out_of_scope_or_unknown_falls_back(bot: Bot) -> None:
     for understood in (_understood("weather", in_scope=False), _understood("unheard_of"), None):
-        decision = decide(bot, EMPTY, understood)
+        decision = decide(bot, EMPTY, _heard(understood))
         assert decision.intent is None
         assert isinstance(decision.answer, ModelAnswer)
 
 
 def test_a_template_cannot_reach_beyond_its_slots(tmp_path: Path) -> None:
     bot = _load(tmp_path, "bot: b\nfallback: {reply: {template: \"{{ ''.__class__ }}\"}}\n")
-    decision = decide(bot, EMPTY, None)
+    decision = decide(bot, EMPTY, _heard(None))
     assert isinstance(decision.answer, TextAnswer)
     assert "class" not in decision.answer.text
 
@@ -121,16 +125,19 @@ def test_a_template_cannot_reach_beyond_its_slots(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("bot: b\nintentz: {}\n", r"bot\.yaml:2:1: intentz"),
+        ("bot: b\nintentz: {}\n", r"bot\.yaml:2:1: intentz: unknown key `intentz`; did you mean `intents`"),
         ("bot: b\nintents:\n  x:\n    slots: 5\n", r"bot\.yaml:4:5: intents\.x\.slots"),
-        ("bot: b\nfallback: {reply: {template: '{{ x'}}\n", "template of `fallback` is invalid"),
-        ("bot: b\nfallback: {reply: {template: '{{ room.upper() }}'}}\n", "`fallback` with no slot filled: .*'room'"),
+        (
+            "bot: b\nfallback: {reply: {template: '{{ x'}}\n",
+            r"bot\.yaml:2:20: fallback\.reply\.template: the template is invalid",
+        ),
+        ("bot: b\nfallback: {reply: {template: '{{ room.upper() }}'}}\n", "fallback: with no slot filled: .*'room'"),
         (
             "bot: b\nintents: {x: {slots: [n], emit: [{command: c, arguments: {a: '{{ n and 1 / 0 }}'}}]}}\n",
-            "`x` with every slot filled: .*division by zero",
+            "intents.x: with every slot filled: .*division by zero",
         ),
         ("bot: [\n", r"bot\.yaml:2:1: not YAML"),
-        ("- a\n", "a bot file is a mapping"),
+        ("- a\n", "a mapping that begins with `bot: NAME`"),
     ],
 )
 def test_a_wrong_bot_file_is_refused_with_its_position(tmp_path: Path, text: str, complaint: str) -> None:
@@ -157,7 +164,7 @@ def test_a_reply_with_a_refused_text_is_replaced(bot: Bot) -> None:
 def test_a_reply_in_json_names_a_schema_beside_the_bot_file(tmp_path: Path) -> None:
     (tmp_path / "order.json").write_text('{"type": "object"}')
     bot = _load(tmp_path, "bot: orders\nfallback: {reply: {json_schema: order.json}}\n")
-    answer = decide(bot, EMPTY, None).answer
+    answer = decide(bot, EMPTY, _heard(None)).answer
     assert isinstance(answer, ModelAnswer)
     assert answer.json_schema == '{"type":"object"}'
 

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from stream_worker.assembly import Parts, assemble
-from stream_worker.bot.bot import Bot, IntentRule, ModelReply
+from stream_worker.bot.bot import Bot, Fallback, IntentRule, ModelReply
 from stream_worker.bot.bots import ANY, Binding, Bots
+from stream_worker.caller import Caller
 from stream_worker.clock import Clock, ManualClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import MemoryStore
@@ -21,9 +22,9 @@ from stream_worker.embedded.memory_edge import MemoryEdge
 from stream_worker.errors import StreamWorkerError
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
-from stream_worker.inference.stepper import Stepper
+from stream_worker.inference.stepper import Encoder, Stepper
 from stream_worker.observer import Observer, Snapshot
-from stream_worker.orders import Generate, Result
+from stream_worker.orders import Call, Generate, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Record
 from stream_worker.report import ReplyReport
@@ -40,7 +41,7 @@ MODEL_BOT = Bot(
     understanding=None,
     intents={},
     fills_slots=frozenset(),
-    fallback=IntentRule(reply=ModelReply()),
+    fallback=Fallback(rule=IntentRule(reply=ModelReply())),
     error_reply="Sorry.",
 )
 
@@ -68,6 +69,7 @@ class Journal:
     refusals: list[StreamWorkerError] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
     failures: list[DeadLetterReason] = field(default_factory=list)
+    calls: list[tuple[str, str | None]] = field(default_factory=list)
     replaced: int = 0
     late: int = 0
     deltas_dropped: int = 0
@@ -105,6 +107,9 @@ class Journal:
         self.deltas_dropped += 1
 
     def command_emitted(self, name: str) -> None: ...
+
+    def called(self, turn: Turn, name: str, seconds: float, failure: str | None) -> None:
+        self.calls.append((name, failure))
 
     def taken(self, partition: int, term: int, seconds: float, records: int) -> None: ...
 
@@ -150,6 +155,15 @@ class InlineInbox:
             self.device.pump()
 
 
+class NoCaller:
+    """Of bots that call nobody."""
+
+    def submit(self, order: Call) -> None:
+        raise AssertionError(f"a call of {order.name}")
+
+    def cancel(self, ref: TurnRef, calls: int) -> None: ...
+
+
 class _NoWatchdog:
     def check(self) -> None: ...
 
@@ -175,6 +189,8 @@ class Rig:
         seconds: Callable[[Generate], float] = lambda _: 0.01,
         wrap: Callable[[Stepper], Stepper] = lambda stepper: stepper,
         listening: Callable[[InlineDevice, ManualClock], Observer] | None = None,
+        caller: Callable[[Callable[[Result], None]], Caller] = lambda _: NoCaller(),
+        encoder: Encoder | None = None,
     ) -> None:
         """`listening` makes the observer, instead of a journal."""
         self.settings = configured or settings()
@@ -184,6 +200,8 @@ class Rig:
         self._wrap = wrap
         self.stepper: Callable[[Clock], Stepper] = lambda clock: ScriptedStepper(clock, seconds=seconds, reply=reply)
         self._listening = listening
+        self._caller = caller
+        self._encoder = encoder
         self.workers: dict[str, RunningWorker] = {}
 
     def start(self, name: str = "w0", *, heard: bool = True) -> RunningWorker:
@@ -194,7 +212,7 @@ class Rig:
         inbox, journal = InlineInbox(self.clock), Journal()
         models = Models(
             stepper=lambda: self._wrap(self.stepper(self.clock)),
-            encoder=lambda: None,
+            encoder=lambda: self._encoder,
         )
         inbox.device = InlineDevice(models, inbox.put, self.clock)
         worker = assemble(
@@ -205,6 +223,7 @@ class Rig:
                 store=MemoryStore(),
                 engine=inbox.device,
                 inbox=inbox,
+                caller=self._caller(inbox.put),
                 prompter=MessagePrompter(),
                 bots=self._bots,
                 observer=self._listening(inbox.device, self.clock) if self._listening and heard else journal,

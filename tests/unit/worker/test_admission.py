@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
-from stream_worker.bot.bot import IntentRule, Template, TemplateReply
+from stream_worker.bot.bot import Fallback, IntentRule, TemplateReply
+from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.conversation.state import ConversationState, load_state
 from stream_worker.inference.stepper import Stepper
 from stream_worker.orders import Fault
 from tests.unit.worker.rig import MODEL_BOT, Rig, settings
 from tests.unit.worker.test_faults import Failing
 
-TEMPLATE_BOT = replace(MODEL_BOT, fallback=IntentRule(reply=TemplateReply(Template("Hello.", None))))
+TEMPLATE_BOT = replace(
+    MODEL_BOT, fallback=Fallback(rule=IntentRule(reply=TemplateReply(Phrase(Template("Hello.", None)))))
+)
 
 
 def _away(inner: Stepper) -> Stepper:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from stream_worker.bot.bot import IntentRule, Template, TemplateReply
+from stream_worker.bot.bot import Fallback, IntentRule, TemplateReply
+from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.inference.scripted import derived_reply
 from stream_worker.orders import Generate
 from stream_worker.tokens import PromptMessages
@@ -219,7 +220,7 @@ def test_when_nothing_is_open_the_group_stands_at_the_end_of_the_topic() -> None
 def test_a_template_that_fails_for_one_message_costs_only_that_one() -> None:
     """The sandbox stops it, but not before it has begun: the value that makes it fail is known only then."""
     failing = Template("{{ 1 / 0 }}", ImmutableSandboxedEnvironment().from_string("{{ 1 / 0 }}"))
-    bot = replace(MODEL_BOT, fallback=IntentRule(reply=TemplateReply(failing)))
+    bot = replace(MODEL_BOT, fallback=Fallback(rule=IntentRule(reply=TemplateReply(Phrase(failing)))))
     rig = Rig(bot=bot)
     running = rig.start()
     rig.send("c-1", message_id="m-1", text="hello")
