@@ -69,7 +69,7 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         caller=parts.caller,
         prompter=parts.prompter,
         settler=settler,
-        previews=Previews(settings.outputs, publication, parts.connection.send_delta, parts.observer),
+        previews=Previews(settings.outputs, publication, parts.connection, parts.observer),
         observer=parts.observer,
         clock=parts.clock,
     )

@@ -51,5 +51,8 @@ class Connection:
     def tend(self) -> None:
         self._edge.tend()
 
+    def undelivered_deltas(self) -> int:
+        return self.clients.deltas.undelivered()
+
     def close(self) -> None:
         self._edge.close()

@@ -1,18 +1,17 @@
 """The previews of all running generations: text gathers here and leaves as deltas.
 
 Runs on the worker thread. A delta is sent outside any transaction, at once;
-when the producer's queue is full it is dropped and counted, and the reply
-makes up for it.
+what cannot be sent is dropped and counted, and the reply makes up for it.
 """
 
 from collections.abc import Callable
 
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
+from stream_worker.connection import Connection
 from stream_worker.observer import Observer
 from stream_worker.orders import TurnRef
 from stream_worker.publication import Publication
-from stream_worker.record import Outgoing
 from stream_worker.settings.outputs import OutputSettings
 from stream_worker.stages.check import Passed, check
 from stream_worker.stages.preview import Piece, Preview
@@ -24,12 +23,12 @@ class Previews:
         self,
         settings: OutputSettings,
         publication: Publication,
-        send: Callable[[Outgoing], bool],
+        connection: Connection,
         observer: Observer,
     ) -> None:
         self._settings = settings
         self._publication = publication
-        self._send = send
+        self._connection = connection
         self._observer = observer
         self._open: dict[TurnRef, tuple[Turn, Preview]] = {}
 
@@ -46,7 +45,11 @@ class Previews:
             self._leave(turn, preview.due(moment.monotonic), moment)
 
     def tick(self, moment: Moment) -> None:
-        """Sends what gathered for long enough."""
+        """Sends what gathered for long enough, and counts what did not arrive."""
+        if self._settings.deltas == "off":
+            return
+        for _ in range(self._connection.undelivered_deltas()):
+            self._observer.delta_dropped()
         for turn, preview in self._open.values():
             self._leave(turn, preview.due(moment.monotonic), moment)
 
@@ -65,8 +68,8 @@ class Previews:
     def _leave(self, turn: Turn, piece: Piece | None, moment: Moment) -> None:
         if piece is None:
             return
-        delta = self._publication.delta(turn, piece)
-        if not self._publication.fits(delta) or not self._send(delta):
+        delta = self._publication.delta(turn, piece, moment.wall_ms)
+        if not self._publication.fits(delta) or not self._connection.send_delta(delta):
             self._observer.delta_dropped()
         elif piece.seq == 0:
             self._observer.first_delta(turn, max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)

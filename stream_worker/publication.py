@@ -162,16 +162,16 @@ class Publication:
         for arrival, outcome in pending.outcomes(Outcome.DEAD_LETTERED, Outcome.DEAD_LETTERED):
             dead = outcome is Outcome.DEAD_LETTERED
             if dead:
-                records.append(self.letter(arrival.record, reason, message))
+                records.append(self.letter(arrival.record, reason, message, turn))
             why = reason if dead else None
             answered = dead and replied
             records.append(self.metric(arrival, outcome, now_ms, term=term, reason=why, turn=turn, replied=answered))
         return tuple(records)
 
-    def letter(self, record: Record, reason: DeadLetterReason, message: str) -> Outgoing:
+    def letter(self, record: Record, reason: DeadLetterReason, message: str, turn: Turn | None = None) -> Outgoing:
         topic = self._dead_letters
-        limit = self._limits[topic]
-        return dead_letter(record, reason, message, topic=topic, worker=self._no_bot.worker, max_bytes=limit)
+        versions = self._versions[turn.bot.name] if turn else self._no_bot
+        return dead_letter(record, reason, message, topic=topic, versions=versions, max_bytes=self._limits[topic])
 
     def undecodable(
         self, record: Record, reason: DeadLetterReason, message: str, now_ms: int, term: int
@@ -241,7 +241,7 @@ class Publication:
         headers = self._headers(arrival.event_id, "metric", arrival.headers, now_ms)
         return Outgoing(self._metrics, arrival.conversation.encode(), orjson.dumps(metric), headers)
 
-    def delta(self, turn: Turn, piece: Piece) -> Outgoing:
+    def delta(self, turn: Turn, piece: Piece, now_ms: int) -> Outgoing:
         """One piece of a preview."""
         event = turn.first.event
         delta = Delta(
@@ -254,8 +254,11 @@ class Publication:
             state=piece.state,
             at=piece.at,
             text=piece.text,
+            versions=self._versions[turn.bot.name],
         )
-        return Outgoing(self._deltas, turn.conversation.encode(), orjson.dumps(delta))
+        name = f"{turn.ref.turn_id}/{turn.ref.term}/{turn.ref.attempt}/{piece.seq}"
+        headers = self._headers(name, "delta", turn.first.headers, now_ms)
+        return Outgoing(self._deltas, turn.conversation.encode(), orjson.dumps(delta), headers)
 
     def fits(self, record: Outgoing) -> bool:
         """Whether its topic takes it."""

@@ -64,12 +64,20 @@ def schema() -> None:
 
 def _check_clients(settings: Settings) -> None:
     """Raises Misconfigured for a setting that delivery relies on, or that librdkafka does not take."""
-    from stream_worker.kafka.client_settings import admin_settings, consumer_settings, transaction_settings
+    from stream_worker.kafka.client_settings import (
+        admin_settings,
+        consumer_settings,
+        delta_settings,
+        restore_settings,
+        transaction_settings,
+    )
     from stream_worker.kafka.clients import make_admin, make_consumer, make_producer
 
     make_admin(admin_settings(settings))
     make_consumer(consumer_settings(settings, None)).close()
+    make_consumer(restore_settings(settings)).close()
     make_producer(transaction_settings(settings, "check", 1_000_000))
+    make_producer(delta_settings(settings, 1_000_000))
 
 
 def _check_models(settings: Settings) -> None:

@@ -6,6 +6,7 @@ original is too large for the topic, the value is its first part and
 `sw_truncated` is `1`; the coordinates lead to the original.
 """
 
+from stream_worker.contracts.versions import Versions
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.record import Headers, Outgoing, Record
 
@@ -18,6 +19,10 @@ OFFSET = "sw_offset"
 TIMESTAMP = "sw_timestamp"
 TRUNCATED = "sw_truncated"
 WORKER = "sw_worker"
+SETTINGS = "sw_settings"
+BOT = "sw_bot"
+BOT_VERSION = "sw_bot_version"
+MODEL = "sw_model"
 
 
 def dead_letter(
@@ -26,7 +31,7 @@ def dead_letter(
     message: str,
     *,
     topic: str,
-    worker: str,
+    versions: Versions,
     max_bytes: int,
 ) -> Outgoing:
     """The dead letter of `record`; `message` must hold nothing of the event's content."""
@@ -37,7 +42,11 @@ def dead_letter(
         (PARTITION, b"%d" % record.partition),
         (OFFSET, b"%d" % record.offset),
         (TIMESTAMP, b"%d" % record.timestamp_ms),
-        (WORKER, worker.encode()),
+        (WORKER, versions.worker.encode()),
+        (SETTINGS, versions.settings.encode()),
+        (BOT, versions.bot.encode()),
+        (BOT_VERSION, versions.bot_version.encode()),
+        (MODEL, versions.model.encode()),
     )
     names = {name for name, _ in ours} | {TRUNCATED}
     kept = tuple(header for header in record.headers if header[0] not in names)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from stream_worker.contracts.fields import Count, Identifier
+from stream_worker.contracts.versions import Versions
 
 
 class DeltaState(StrEnum):
@@ -49,3 +50,6 @@ class Delta:
 
     text: str
     """The text that follows there."""
+
+    versions: Versions
+    """What produced it."""

@@ -101,6 +101,7 @@ DELTAS = (
         state=DeltaState.OPEN,
         at=0,
         text="It is sunny",
+        versions=_VERSIONS,
     ),
     Delta(
         turn_id=_TURN,
@@ -112,6 +113,7 @@ DELTAS = (
         state=DeltaState.DONE,
         at=11,
         text=" in Beijing, 24 °C.",
+        versions=_VERSIONS,
     ),
 )
 
@@ -235,6 +237,10 @@ DEAD_LETTERS: tuple[Mapping[str, str], ...] = (
         "sw_offset": "1204",
         "sw_timestamp": str(_AT),
         "sw_worker": "0.1.0",
+        "sw_settings": _VERSIONS.settings,
+        "sw_bot": "",
+        "sw_bot_version": "",
+        "sw_model": _VERSIONS.model,
     },
     {
         "sw_reason": DeadLetterReason.TOO_LARGE,
@@ -244,6 +250,10 @@ DEAD_LETTERS: tuple[Mapping[str, str], ...] = (
         "sw_offset": "1205",
         "sw_timestamp": str(_AT),
         "sw_worker": "0.1.0",
+        "sw_settings": _VERSIONS.settings,
+        "sw_bot": "",
+        "sw_bot_version": "",
+        "sw_model": _VERSIONS.model,
         "sw_truncated": "1",
     },
 )

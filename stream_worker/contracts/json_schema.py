@@ -93,6 +93,10 @@ def dead_letter_headers() -> Schema:
         dead_letter.OFFSET: {**number, "description": "Offset of the original."},
         dead_letter.TIMESTAMP: {**number, "description": "Timestamp of the original, ms since the epoch, UTC."},
         dead_letter.WORKER: {"type": "string", "description": "Version of stream_worker."},
+        dead_letter.SETTINGS: {"type": "string", "description": "Short hash of the settings."},
+        dead_letter.BOT: {"type": "string", "description": "Name of the bot; empty where none had a part in it."},
+        dead_letter.BOT_VERSION: {"type": "string", "description": "Version of the bot file."},
+        dead_letter.MODEL: {"type": "string", "description": "Name of the language model."},
         dead_letter.TRUNCATED: {"const": "1", "description": "There when the original did not fit."},
     }
     return {

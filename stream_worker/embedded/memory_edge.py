@@ -245,5 +245,8 @@ class MemoryDeltas:
             return False
         return True
 
+    def undelivered(self) -> int:
+        return 0
+
     def flush(self, deadline_s: float) -> None:
         """Nothing is queued."""

@@ -13,6 +13,7 @@ ClientSettings = dict[str, str | int | float | bool]
 
 RESERVED: Mapping[str, str] = {
     "bootstrap.servers": "it is kafka.bootstrap_servers",
+    "metadata.broker.list": "it is kafka.bootstrap_servers",
     "group.id": "it is the application_id",
     "group.instance.id": "it follows from instance and device",
     "group.protocol": "it is kafka.group_protocol",
@@ -27,6 +28,9 @@ RESERVED: Mapping[str, str] = {
     "max.poll.interval.ms": "it is kafka.max_poll_interval_ms",
     "transaction.timeout.ms": "it is kafka.transaction_timeout_ms",
     "message.timeout.ms": "it is kafka.transaction_timeout_ms",
+    "delivery.timeout.ms": "it is kafka.transaction_timeout_ms",
+    "message.max.bytes": "it follows from max.message.bytes of the topics",
+    "batch.size": "it follows from max.message.bytes of the topics: a broker refuses whole batches",
     "enable.idempotence": "a retry must not write twice",
     "acks": "a commit counts only on all in-sync replicas",
     "max.in.flight": "order within a partition depends on it",
@@ -34,7 +38,7 @@ RESERVED: Mapping[str, str] = {
     "partitioner": "keys land where Java's clients put them",
     "enable.partition.eof": "the restore consumer relies on it",
     "statistics.interval.ms": "metrics are made of the statistics",
-    "delivery.report.only.error": "the ledger's position comes from its delivery report",
+    "delivery.report.only.error": "the ledger's position comes from its report; of previews only failures count",
 }
 
 _OUTPUT_MAX_BYTES = 100_000_000
@@ -106,12 +110,15 @@ def transaction_settings(settings: Settings, transactional_id: str, batch_bytes:
     return _merged(settings, "producer", settings.kafka.producer, defaults, ours)
 
 
-def delta_settings(settings: Settings) -> ClientSettings:
+def delta_settings(settings: Settings, batch_bytes: int) -> ClientSettings:
     """The producer of previews: idempotent, in no transaction, and quick to give up."""
     ours: ClientSettings = {
         "enable.idempotence": True,
         "partitioner": "murmur2_random",
         "message.timeout.ms": 5_000,
+        "message.max.bytes": _OUTPUT_MAX_BYTES,
+        "batch.size": batch_bytes,
+        "delivery.report.only.error": True,
     }
     defaults: ClientSettings = {
         "linger.ms": 5,

@@ -82,7 +82,7 @@ class KafkaEdge:
             self._telling("consumer", consumer_settings(settings, self._who.member)), topic
         )
         self._changelog = KafkaChangelog(restore_settings(settings), settings.changelog)
-        self._deltas = KafkaDeltas(self._telling("deltas", delta_settings(settings)))
+        self._deltas = KafkaDeltas(self._telling("deltas", delta_settings(settings, batch_bytes)))
         offsets = KafkaOffsets(self._admin, settings.application_id, topic, settings.changelog)
         return Clients(self._subscription, offsets, self._changelog, self._transactions, self._deltas)
 

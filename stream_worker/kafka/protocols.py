@@ -198,7 +198,11 @@ class Deltas(Protocol):
     """The second producer: previews, outside any transaction."""
 
     def send(self, record: Outgoing) -> bool:
-        """False when the queue is full and the record was dropped. Never blocks."""
+        """False when the record was dropped: the queue is full, or the client does not take it. Never blocks."""
+        ...
+
+    def undelivered(self) -> int:
+        """How many that were sent could not be delivered, since this was last asked."""
         ...
 
     def flush(self, deadline_s: float) -> None: ...

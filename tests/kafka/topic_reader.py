@@ -67,6 +67,10 @@ class TopicReader:
         return self._values(Role.DELTAS)
 
     @property
+    def delta_headers(self) -> list[dict[str, object]]:
+        return [dict(message.headers() or ()) for message in self._read(Role.DELTAS)]
+
+    @property
     def commands(self) -> list[dict[str, Any]]:
         return self._values(Role.ACTIONS)
 

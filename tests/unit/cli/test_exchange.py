@@ -118,6 +118,7 @@ def delta(text: str, at: int, *, attempt: int = 1, turn_id: str = "t") -> Delta:
         state=DeltaState.OPEN,
         at=at,
         text=text,
+        versions=VERSIONS,
     )
 
 

@@ -12,6 +12,7 @@ from stream_worker.cli.schemas import generate
 from stream_worker.contracts.compatibility import breaking_changes
 from stream_worker.contracts.dead_letter import dead_letter
 from stream_worker.contracts.json_schema import CONTRACTS, DEAD_LETTER_HEADERS, schemas
+from stream_worker.contracts.versions import Versions
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.record import Record
 from stream_worker.settings import Settings
@@ -78,9 +79,10 @@ def test_the_schema_of_events_refuses_what_the_worker_refuses(wrong: dict[str, o
 
 def test_the_headers_of_a_dead_letter_are_valid() -> None:
     record = Record("chat.events", 1, 2, 3, b"k", b"v" * 200_000, ())
+    versions = Versions(worker="0.1.0", settings="s", bot="b", bot_version="1", model="m")
     for max_bytes in (1_000_000, 100_000):
         letter = dead_letter(
-            record, DeadLetterReason.TOO_LARGE, "too large", topic="d", worker="0.1.0", max_bytes=max_bytes
+            record, DeadLetterReason.TOO_LARGE, "too large", topic="d", versions=versions, max_bytes=max_bytes
         )
         headers = {name: (value or b"").decode() for name, value in letter.headers}
         validator(DEAD_LETTER_HEADERS).validate(headers)

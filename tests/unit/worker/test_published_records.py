@@ -1,10 +1,12 @@
 """Everything a worker publishes is valid by the schema of its topic."""
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 
 from stream_worker.bot.loader import load_bot
 from stream_worker.contracts.json_schema import DEAD_LETTER_HEADERS, schemas
@@ -53,6 +55,11 @@ def test_values_are_valid(rig: Rig, schema: str, least: int) -> None:
     assert len(published) >= least
     for value in published:
         validator.validate(value)
+        assert value["versions"].keys() == {"worker", "settings", "bot", "bot_version", "model"}
+    document: Any = YAML(typ="safe", pure=True).load(Path("schemas/asyncapi.yaml").read_text("utf-8"))
+    headers = Draft202012Validator(document["components"]["messages"][schema]["headers"])
+    for record in rig.broker.read_committed(topic):
+        headers.validate({name: (value or b"").decode() for name, value in record.headers})
 
 
 def test_dead_letters_are_valid_and_hold_the_original(rig: Rig) -> None:
