@@ -170,7 +170,7 @@ class Publication:
 
     def letter(self, record: Record, reason: DeadLetterReason, message: str, turn: Turn | None = None) -> Outgoing:
         topic = self._dead_letters
-        versions = self._versions[turn.bot.name] if turn else self._no_bot
+        versions = self._versions.of(turn.bot) if turn else self._no_bot
         return dead_letter(record, reason, message, topic=topic, versions=versions, max_bytes=self._limits[topic])
 
     def undecodable(
@@ -254,7 +254,7 @@ class Publication:
             state=piece.state,
             at=piece.at,
             text=piece.text,
-            versions=self._versions[turn.bot.name],
+            versions=self._versions.of(turn.bot),
         )
         name = f"{turn.ref.turn_id}/{turn.ref.term}/{turn.ref.attempt}/{piece.seq}"
         headers = self._headers(name, "delta", turn.first.headers, now_ms)
