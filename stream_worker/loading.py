@@ -4,13 +4,15 @@ Files are found at once, so that a missing model ends the start with its
 error; weights are loaded later, on the device thread.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Clock
+from stream_worker.errors import Code, Misconfigured
 from stream_worker.inference.device import Models
 from stream_worker.inference.models import resolve_model
 from stream_worker.inference.scripted import ScriptedStepper
@@ -23,14 +25,19 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Loading:
+    """`prompter` makes the one for so many tokens of context as the loaded engine has, prompt and reply together."""
+
     models: Models
-    prompter: Prompter
+    prompter: Callable[[int], Prompter]
 
 
 def load(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, progress: Progress) -> Loading:
     """Raises Missing or Misconfigured when a model is not there or does not fit."""
     stepper, prompter = _stepper(settings, bots, cache, clock, progress)
-    heads = sorted({bot.understanding for bot in bots if bot.understanding is not None})
+    heads: dict[str, set[str]] = {}
+    for bot in bots:
+        if bot.understanding is not None:
+            heads.setdefault(bot.understanding, set()).update(bot.intents, bot.fills_slots)
     models = Models(
         stepper=stepper, encoder=lambda: _encoder(settings, heads), max_texts=settings.understanding.max_batch
     )
@@ -39,12 +46,12 @@ def load(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, pro
 
 def _stepper(
     settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, progress: Progress
-) -> tuple[Callable[[], Stepper], Prompter]:
+) -> tuple[Callable[[], Stepper], Callable[[int], Prompter]]:
     engine = settings.engine
     match engine.kind:
         case "scripted":
             seconds = engine.scripted_seconds_per_token
-            return lambda: ScriptedStepper(clock, seconds=lambda _: seconds), MessagePrompter()
+            return lambda: ScriptedStepper(clock, seconds=lambda _: seconds), lambda _: MessagePrompter()
         case "torch":
             from stream_worker.inference.loading import torch_stepper
             from stream_worker.inference.tokenizer import load_tokenizer
@@ -53,13 +60,24 @@ def _stepper(
             tokenizer = load_tokenizer(files.folder)
             chat_format = tokenizer.chat_format()
             longest_reply = max(bot.sampling.max_new_tokens for bot in bots)
-            prompter = IdPrompter(chat_format, tokenizer, max(1, engine.max_context_tokens - longest_reply))
-            return lambda: torch_stepper(files, tokenizer, chat_format, engine, settings.device, clock), prompter
+            stepper = partial(torch_stepper, files, tokenizer, chat_format, engine, settings.device, clock)
+            return stepper, lambda tokens: IdPrompter(chat_format, tokenizer, prompt_limit(tokens, longest_reply))
         case _:
             assert_never(engine.kind)
 
 
-def _encoder(settings: Settings, heads: list[str]) -> Encoder | None:
+def prompt_limit(context_tokens: int, longest_reply: int) -> int:
+    """The most tokens of a prompt. Raises Misconfigured where the longest reply leaves none."""
+    if longest_reply >= context_tokens:
+        raise Misconfigured(
+            Code.MODEL_UNSUITABLE,
+            f"a reply may have {longest_reply} tokens, but the engine has {context_tokens} for prompt and reply: lower "
+            "max_new_tokens, or raise engine.kv_cache_bytes or engine.max_context_tokens as far as the model allows",
+        )
+    return context_tokens - longest_reply
+
+
+def _encoder(settings: Settings, heads: Mapping[str, Collection[str]]) -> Encoder | None:
     name = settings.understanding.encoder
     if not heads or name is None:
         return None

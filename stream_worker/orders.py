@@ -145,6 +145,8 @@ class Generated:
     first_token_seconds: float
     seconds: float
     log_probabilities: tuple[float, ...] = ()
+    stopped_at_text: bool = False
+    """Whether a stop text ended it: the ids then say more than the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -450,7 +450,9 @@ class Turns:
             prompt_hash=phase.prompt.hash,
             seed=phase.seed,
         )
-        stored = self._prompter.store(phase.prompt, generated.ids, suffix) if passed else None
+        # Text is the truth: ids that say more than the reply are not kept.
+        keeps_ids = passed and not generated.stopped_at_text
+        stored = self._prompter.store(phase.prompt, generated.ids, suffix) if keeps_ids else None
         self._reply(assignment, phase.decided, answered, stored, phase.prompt.dropped, moment)
 
     def _reply(

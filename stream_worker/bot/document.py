@@ -38,9 +38,17 @@ class Document:
             raise Misconfigured(Code.BOT_INVALID, f"{where}: not YAML: {error.problem}") from error
         except (YAMLError, UnicodeDecodeError) as error:
             raise Misconfigured(Code.BOT_INVALID, f"{path}: not YAML: {error}") from error
+        except RecursionError as error:
+            raise Misconfigured(Code.BOT_INVALID, f"{path}: it nests too deep") from error
         if not isinstance(root, CommentedMap):
             raise Misconfigured(Code.BOT_INVALID, f"{path}: it is a mapping that begins with `{begins}`")
-        return cls(path, raw, root)
+        document = cls(path, raw, root)
+        for place, text in _texts(root):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise document.complaint(place, "it holds half a character (a lone surrogate)") from error
+        return document
 
     def validated(self, model: type[Model]) -> Model:
         """The document as a model. Raises Misconfigured with every complaint and its position."""
@@ -74,6 +82,19 @@ class Document:
             except (KeyError, IndexError, TypeError, AttributeError):
                 break
         return line, column
+
+
+def _texts(node: object, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Every text of the file, keys too, with its place."""
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _texts(key, place)
+            yield from _texts(value, (*place, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _texts(value, (*place, index))
 
 
 def _is_tag(part: str) -> bool:

@@ -28,6 +28,7 @@ from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.bot.templates import Compiler
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.settings import Settings
+from stream_worker.settings.engine import SamplingSettings
 from stream_worker.turn_taking import TurnTaking
 
 
@@ -71,6 +72,7 @@ class _Reader:
         file = self._file
         self._check_names()
         sampling = file.sampling or self._settings.engine.sampling
+        self._check_settings(sampling)
         folder = self._document.path.parent
         return Bot(
             name=file.bot,
@@ -219,6 +221,20 @@ class _Reader:
 
     def _template(self, source: str, place: Place) -> Template:
         return self._compile.template(source, place)
+
+    def _check_settings(self, sampling: SamplingSettings) -> None:
+        """What no message could ever be answered with."""
+        settings = self._settings
+        if sampling.max_new_tokens >= settings.engine.max_context_tokens:
+            raise self._document.complaint(
+                ("sampling", "max_new_tokens"),
+                f"a reply of {sampling.max_new_tokens} tokens leaves no room for a prompt within "
+                f"engine.max_context_tokens ({settings.engine.max_context_tokens})",
+            )
+        if self._file.understanding and settings.understanding.encoder is None:
+            raise self._document.complaint(
+                ("understanding",), "there is no encoder to understand with: set understanding.encoder in the settings"
+            )
 
     def _check_names(self) -> None:
         """What refers to another part of the file must find it there."""

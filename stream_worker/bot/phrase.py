@@ -24,10 +24,12 @@ class Template:
         if self.compiled is None:
             return self.source
         try:
-            return self.compiled.render(values)
+            text = self.compiled.render(values)
+            text.encode()  # half a character, which a template can write, no record can hold
         except Exception as error:
             message = f"a template of the bot file cannot be rendered ({type(error).__name__}): {self.source!r}"
             raise BadEvent(Code.BOT_TEMPLATE_FAILED, message, DeadLetterReason.TEMPLATE_FAILED) from error
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Understands texts in micro-batches, on the device thread: one encoder pass, then each order's heads."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from stream_worker.errors import Code, Misconfigured
 from stream_worker.inference.frozen import FrozenEncoder, Read, load_frozen
 from stream_worker.inference.heads import Heads, Understanding, load_heads
 from stream_worker.orders import Encode, Encoded, Failed, Fault, Result
@@ -41,10 +42,22 @@ class HeadsEncoder:
         return understood
 
 
-def load_encoder(name: str, heads_folders: Iterable[str], max_tokens: int) -> HeadsEncoder:
-    """The encoder and all heads, loaded. Raises Missing or Misconfigured."""
+def load_encoder(name: str, intents: Mapping[str, Collection[str]], max_tokens: int) -> HeadsEncoder:
+    """The encoder and all heads, loaded; `intents` are those that bots name, by the folder of their heads.
+
+    Raises Missing or Misconfigured, also where heads were not trained for an intent.
+    """
     frozen = load_frozen(name, max_tokens)
-    return HeadsEncoder(frozen, {folder: load_heads(Path(folder), frozen.version) for folder in heads_folders})
+    heads = {folder: load_heads(Path(folder), frozen.version) for folder in intents}
+    for folder, named in intents.items():
+        trained = heads[folder].card.intents
+        if unknown := sorted(set(named) - set(trained)):
+            raise Misconfigured(
+                Code.HEADS_UNSUITABLE,
+                f"a bot names intents that {folder} was not trained for: {', '.join(unknown)}; it knows "
+                f"{', '.join(trained)}. Run `stream-worker nlu train` with examples of them, or leave them out",
+            )
+    return HeadsEncoder(frozen, heads)
 
 
 def _encoded(order: Encode, understood: Understanding, batch_size: int, seconds: float) -> Encoded:

@@ -82,6 +82,7 @@ class Generation:
             first_token_seconds=self.first_token - self.accepted,
             seconds=now - self.accepted,
             log_probabilities=tuple(self.sampler.log_probabilities),
+            stopped_at_text=self.reader.stopped,
         )
 
 

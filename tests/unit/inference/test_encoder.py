@@ -139,7 +139,7 @@ def test_heads_without_negatives_or_slots_can_be_trained(frozen: FrozenEncoder) 
 
 def test_heads_are_loaded_as_they_were_saved(folder: Path, frozen: FrozenEncoder, heads: Heads, tmp_path: Path) -> None:
     save_heads(heads, tmp_path)
-    loaded = load_encoder(str(folder), [str(tmp_path)], 64).encode([_order(0, "in rome now", str(tmp_path))])
+    loaded = load_encoder(str(folder), {str(tmp_path): ["greet"]}, 64).encode([_order(0, "in rome now", str(tmp_path))])
     (direct,) = heads.understand(["in rome now"], frozen.read(["in rome now"]))
     assert isinstance(loaded[0], Encoded)
     assert (loaded[0].intents, loaded[0].scope, loaded[0].slots) == (direct.intents, direct.scope, direct.slots)
@@ -177,7 +177,14 @@ def test_another_encoders_heads_are_refused(heads: Heads, tmp_path: Path) -> Non
     write_tiny_encoder(tmp_path / "encoder", seed=5)
     save_heads(heads, tmp_path / "heads")
     with pytest.raises(Misconfigured, match="trained on the encoder"):
-        load_encoder(str(tmp_path / "encoder"), [str(tmp_path / "heads")], 64)
+        load_encoder(str(tmp_path / "encoder"), {str(tmp_path / "heads"): []}, 64)
+
+
+def test_an_intent_that_a_bot_names_and_nobody_trained_is_refused(folder: Path, heads: Heads, tmp_path: Path) -> None:
+    save_heads(heads, tmp_path)
+    with pytest.raises(Misconfigured, match=r"not trained for: gret; .*greet") as caught:
+        load_encoder(str(folder), {str(tmp_path): ["greet", "gret"]}, 64)
+    assert caught.value.code is Code.HEADS_UNSUITABLE
 
 
 def test_a_folder_without_an_encoder_is_missing(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Record
 from stream_worker.report import ReplyReport
 from stream_worker.settings import Settings
-from stream_worker.stages.prompter import MessagePrompter
+from stream_worker.stages.prompter import MessagePrompter, Prompter
 from stream_worker.turn import Turn
 from stream_worker.worker import Worker
 
@@ -188,6 +188,7 @@ class Rig:
         reply: Callable[[Generate], str] = derived_reply,
         seconds: Callable[[Generate], float] = lambda _: 0.01,
         wrap: Callable[[Stepper], Stepper] = lambda stepper: stepper,
+        prompter: Prompter | None = None,
         listening: Callable[[InlineDevice, ManualClock], Observer] | None = None,
         caller: Callable[[Callable[[Result], None]], Caller] = lambda _: NoCaller(),
         encoder: Encoder | None = None,
@@ -198,6 +199,7 @@ class Rig:
         self.broker = MemoryBroker.for_settings(self.settings, self.clock)
         self._bots = Bots((*(Binding(ANY, channel, other) for channel, other in others), Binding(ANY, ANY, bot)))
         self._wrap = wrap
+        self._prompter = prompter or MessagePrompter()
         self.stepper: Callable[[Clock], Stepper] = lambda clock: ScriptedStepper(clock, seconds=seconds, reply=reply)
         self._listening = listening
         self._caller = caller
@@ -224,7 +226,7 @@ class Rig:
                 engine=inbox.device,
                 inbox=inbox,
                 caller=self._caller(inbox.put),
-                prompter=MessagePrompter(),
+                prompter=self._prompter,
                 bots=self._bots,
                 observer=self._listening(inbox.device, self.clock) if self._listening and heard else journal,
                 watchdog=_NoWatchdog(),
