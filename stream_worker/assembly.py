@@ -17,6 +17,7 @@ from stream_worker.inference.engine import Engine
 from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
 from stream_worker.kafka.protocols import Edge
+from stream_worker.kafka.reconcile import Names
 from stream_worker.observer import Observer
 from stream_worker.previews import Previews
 from stream_worker.publication import Makers, Publication
@@ -99,6 +100,11 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         from_earliest=settings.kafka.start_at == "earliest",
         adopt_group=parts.adopt_group,
         most_in_hand=settings.admission.upper_mark_events + FULL_SPEED,
+        names=Names(
+            application_id=settings.application_id,
+            topic=settings.topics.events,
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+        ),
     )
     return Worker(
         settings,

@@ -72,6 +72,9 @@ class Assignment:
     waiting_events: int = 0
     """Events in mailboxes and running turns."""
     suspicion: Suspicion = field(default_factory=Suspicion)
+    redriven_to: int = 0
+    redriven_in: int = 0
+    """What lies below `redriven_to` is there again by a person's will, since that term."""
     is_closing: bool = False
     """It is about to be given away: what runs may end, nothing new starts."""
     _mailboxes: dict[str, Mailbox] = field(default_factory=dict)
@@ -102,6 +105,10 @@ class Assignment:
         if box is not None and box.is_empty:
             del self._mailboxes[conversation]
 
+    def redrive_of(self, offset: int) -> str:
+        """The name of the redrive that an event is part of because the group's offset was moved back; else empty."""
+        return f"moved-{self.redriven_in}" if offset < self.redriven_to else ""
+
     def running(self, ref: TurnRef) -> TurnPhase | None:
         """The phase of the turn whose running attempt `ref` names; None for anything late."""
         phase = self.turns.get(ref.turn_id)
@@ -122,4 +129,6 @@ class Assignment:
             starts=suspicion.starts,
             careful_to=suspicion.careful_to,
             suspect=suspicion.condemned if released else suspicion.in_ledger,
+            redriven_to=self.redriven_to if balance.group_offset < self.redriven_to else 0,
+            redriven_in=self.redriven_in if balance.group_offset < self.redriven_to else 0,
         ).dump()

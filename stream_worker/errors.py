@@ -48,6 +48,7 @@ class Code(Enum):
     CLIENTS_BROKEN = ("SW-K006", "A Kafka client failed and must be replaced")
     TOO_MANY_ABORTS = ("SW-K007", "Too many transactions in a row were aborted")
     RECORD_REFUSED = ("SW-K009", "The broker refused a record")
+    OFFSET_UNSTABLE = ("SW-K019", "A transaction is pending on the group's offset for too long")
     RECORD_TOO_LARGE = ("SW-K018", "A record is larger than its topic takes")
     ADOPT_GROUP = ("SW-K010", "The group has offsets but the changelog has no ledger")
     LEDGER_FOREIGN = ("SW-K011", "The ledger belongs to another topic or partition count")

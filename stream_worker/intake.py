@@ -76,6 +76,8 @@ class Intake:
         if isinstance(decoded, Undecodable):
             self._settler.undecodable(assignment, decoded, moment)
             return
+        if (redrive := assignment.redrive_of(record.offset)) and not decoded.headers.redrive:
+            decoded = decoded.redriven(redrive)
         assignment.waiting_events += 1
         self._caution.admitted(assignment)
         if record.offset == assignment.suspicion.condemned:

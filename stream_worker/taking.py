@@ -24,7 +24,7 @@ from stream_worker.conversation.store import Store
 from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Ledger
 from stream_worker.kafka.protocols import ChangelogReader, ChangelogRecord, Clients
-from stream_worker.kafka.reconcile import reconcile
+from stream_worker.kafka.reconcile import Names, reconcile
 from stream_worker.observer import Observer
 from stream_worker.suspicion import Suspicion
 
@@ -42,6 +42,7 @@ class Taking:
         from_earliest: bool,
         adopt_group: bool,
         most_in_hand: int,
+        names: Names,
     ) -> None:
         self._assignments = assignments
         self._store = store
@@ -49,6 +50,7 @@ class Taking:
         self._from_earliest = from_earliest
         self._adopt_group = adopt_group
         self._most_in_hand = most_in_hand
+        self._names = names
         # Under which term this process had a partition last, and what it knew of its crashes then.
         self._held: dict[int, tuple[int, Suspicion]] = {}
 
@@ -114,11 +116,13 @@ class Taking:
             from_earliest=self._from_earliest,
             adopt_group=self._adopt_group,
             most_in_hand=self._most_in_hand,
+            names=self._names,
             term_held=term if before.was_written else 0,
         )
         if start.warning:
             self._observer.warned(start.warning, assignment.partition)
         assignment.term = start.term
+        assignment.redriven_to, assignment.redriven_in = start.redriven_to, start.redriven_in
         condemned = start.condemned if start.condemned is not None else before.condemned
         if condemned not in start.open:
             condemned = None

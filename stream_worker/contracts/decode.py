@@ -1,11 +1,11 @@
 """From a Kafka record to an event, or to the reason why not. Pure; never raises for bad input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 import orjson
-from msgspec import Struct
+from msgspec import Struct, structs
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -45,6 +45,10 @@ class Arrival(Struct, frozen=True):
     @property
     def offset(self) -> int:
         return self.record.offset
+
+    def redriven(self, name: str) -> "Arrival":
+        """The same, as if it had been sent again with a `redrive` header."""
+        return structs.replace(self, headers=replace(self.headers, redrive=name))
 
 
 class Undecodable(Struct, frozen=True):

@@ -42,6 +42,10 @@ class LedgerRecord:
     starts: int = 0
     careful_to: int | None = None
     suspect: int | None = None
+    redriven_to: int = 0
+    """Below this lie events that a person sent here again by moving the group's offset back."""
+    redriven_in: int = 0
+    """The term in which that was found; it names the redrive."""
 
     def dump(self) -> bytes:
         return orjson.dumps(self)
@@ -68,6 +72,8 @@ def load_ledger(raw: bytes) -> LedgerRecord:
             starts=int(fields["starts"]),
             careful_to=fields["careful_to"],
             suspect=fields["suspect"],
+            redriven_to=int(fields.get("redriven_to", 0)),
+            redriven_in=int(fields.get("redriven_in", 0)),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise PartitionRefused(

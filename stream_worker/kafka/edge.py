@@ -24,6 +24,8 @@ from stream_worker.kafka.transactions import KafkaTransactions
 from stream_worker.settings import Settings
 
 _LARGEST_BATCH_BYTES = 1_000_000
+_TRANSACTION_SCAN_S = 10.0
+"""How often a broker looks for transactions that are over time."""
 _CLOSING_FLUSH_S = 1.0
 
 
@@ -83,7 +85,13 @@ class KafkaEdge:
         )
         self._changelog = KafkaChangelog(restore_settings(settings), settings.changelog)
         self._deltas = KafkaDeltas(self._telling("deltas", delta_settings(settings, batch_bytes)))
-        offsets = KafkaOffsets(self._admin, settings.application_id, topic, settings.changelog)
+        offsets = KafkaOffsets(
+            self._admin,
+            settings.application_id,
+            topic,
+            settings.changelog,
+            settings.kafka.transaction_timeout_ms / 1000 + _TRANSACTION_SCAN_S,
+        )
         return Clients(self._subscription, offsets, self._changelog, self._transactions, self._deltas)
 
     def tend(self) -> None:

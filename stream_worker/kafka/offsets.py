@@ -20,7 +20,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream_worker.errors import Code, Fatal
+from stream_worker.errors import Code, Fatal, PartitionRefused
 from stream_worker.kafka.faults import beyond_repair
 from stream_worker.kafka.protocols import PartitionFacts
 
@@ -38,10 +38,14 @@ class KafkaInquiry:
         self.partition = partition
         self.committed: int | None = None
         self.is_stable = False
+        self.asked = time.monotonic()
+        self.refusal: PartitionRefused | None = None
         self.facts: PartitionFacts | None = None
 
     def answer(self) -> PartitionFacts | None:
         self._owner.advance(self)
+        if self.refusal is not None:
+            raise self.refusal
         return self.facts
 
 
@@ -58,11 +62,14 @@ class _Call:
 
 
 class KafkaOffsets:
-    def __init__(self, admin: AdminClient, group: str, topic: str, changelog: str) -> None:
+    """`unstable_s`: for so long a transaction may be pending on a group's offset, its timeout and the broker's scan."""
+
+    def __init__(self, admin: AdminClient, group: str, topic: str, changelog: str, unstable_s: float) -> None:
         self._admin = admin
         self._group = group
         self._topic = topic
         self._changelog = changelog
+        self._unstable_s = unstable_s
         self._topic_id: tuple[str, int] | None = None
         self._waiting: list[KafkaInquiry] = []
         self._describing: _Call | None = None
@@ -129,6 +136,20 @@ class KafkaOffsets:
                 # A transaction is pending on the offset (UNSTABLE_OFFSET_COMMIT): it ends, or times out.
                 self._judge(place.error)
                 self._not_before = time.monotonic() + _RETRY_S
+                if place.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
+                    self._refuse_unstable(inquiry)
+
+    def _refuse_unstable(self, inquiry: KafkaInquiry) -> None:
+        if time.monotonic() - inquiry.asked <= self._unstable_s:
+            return
+        inquiry.refusal = PartitionRefused(
+            Code.OFFSET_UNSTABLE,
+            f"partition {inquiry.partition}: a transaction is pending on the group's offset for more than "
+            f"{self._unstable_s:.0f} s, longer than any of ours may last; find it with `kafka-transactions.sh "
+            f"find-hanging --topic {self._topic} --partition {inquiry.partition}`, abort it, and start a worker again",
+            partition=inquiry.partition,
+        )
+        self._waiting.remove(inquiry)
 
     def _ask_ends(self, inquiries: list[KafkaInquiry]) -> _Call:
         partitions = [inquiry.partition for inquiry in inquiries]

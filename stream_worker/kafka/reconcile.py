@@ -23,7 +23,30 @@ class Start:
     """Until the group offset has passed this, the crashes before count."""
     condemned: int | None = None
     """The event that ran alone when the last process ended."""
+    redriven_to: int = 0
+    """Events below this were settled before, and are wanted again."""
+    redriven_in: int = 0
     warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What the commands that cure a refusal are given."""
+
+    application_id: str
+    topic: str
+    bootstrap_servers: str
+
+    @property
+    def another_application(self) -> str:
+        return f"`STREAM_WORKER__APPLICATION_ID={self.application_id}-2 stream-worker run`"
+
+    def to_start(self, partition: int) -> str:
+        """Moves the group of stopped workers to the first event that is there."""
+        return (
+            f"`kafka-consumer-groups.sh --bootstrap-server {self.bootstrap_servers} --group {self.application_id} "
+            f"--topic {self.topic}:{partition} --reset-offsets --to-earliest --execute`, with every worker stopped"
+        )
 
 
 def reconcile(
@@ -34,6 +57,7 @@ def reconcile(
     from_earliest: bool,
     adopt_group: bool,
     most_in_hand: int,
+    names: Names,
     term_held: int = 0,
 ) -> Start:
     """Raises PartitionRefused, naming what cures it, where the worker must not guess.
@@ -42,29 +66,31 @@ def reconcile(
     process had the partition last; a ledger of that term says of no crash, as the process lives.
     """
     if record is None:
-        return _without_ledger(partition, facts, from_earliest=from_earliest, adopt_group=adopt_group)
+        return _without_ledger(partition, facts, names, from_earliest=from_earliest, adopt_group=adopt_group)
     if (record.topic_id, record.partitions) != (facts.topic_id, facts.partitions):
         raise PartitionRefused(
             Code.LEDGER_FOREIGN,
             f"partition {partition}: the ledger was kept for topic id {record.topic_id} with {record.partitions} "
-            f"partitions, the topic now is {facts.topic_id} with {facts.partitions}: choose another application_id, "
-            "or restore the topic",
+            f"partitions, the topic now is {facts.topic_id} with {facts.partitions}: restore the topic, or begin anew "
+            f"with {names.another_application}",
         )
     if record.next > facts.end:
         raise PartitionRefused(
             Code.LEDGER_BEYOND_END,
             f"partition {partition}: the ledger stands at {record.next}, the topic ends at {facts.end}: records were "
-            "lost by the broker; choose another application_id once they are restored or given up",
+            f"lost by the broker; once they are restored or given up, begin anew with {names.another_application}",
         )
     balance_offset = record.open[0] if record.open else record.next
     if facts.committed is None or facts.committed == balance_offset:
-        _not_below_start(partition, balance_offset, facts)
+        _not_below_start(partition, balance_offset, facts, names)
         return _continued(record, facts, balance_offset, most_in_hand=most_in_hand, term_held=term_held)
-    _not_below_start(partition, facts.committed, facts)
+    _not_below_start(partition, facts.committed, facts, names)
     return Start(
         next=facts.committed,
         open=(),
         term=record.term + 1,
+        redriven_to=max(record.next, record.redriven_to),
+        redriven_in=record.term + 1,
         warning=f"the group's offset was moved to {facts.committed} by hand (the ledger stands at {balance_offset}): "
         "it is followed, and the ledger starts anew",
     )
@@ -74,7 +100,13 @@ def _continued(
     record: LedgerRecord, facts: PartitionFacts, group_offset: int, *, most_in_hand: int, term_held: int
 ) -> Start:
     """Goes on where the last owner stood, and asks whether it crashed, and over which event."""
-    start = Start(next=record.next, open=record.open, term=record.term + 1)
+    start = Start(
+        next=record.next,
+        open=record.open,
+        term=record.term + 1,
+        redriven_to=record.redriven_to,
+        redriven_in=record.redriven_in,
+    )
     survived = record.term == term_held
     if record.suspect in record.open and not survived:
         # Found: the search is over, and what else was in hand need not run alone.
@@ -87,23 +119,25 @@ def _continued(
     return replace(start, starts=starts, careful_to=careful_to)
 
 
-def _without_ledger(partition: int, facts: PartitionFacts, *, from_earliest: bool, adopt_group: bool) -> Start:
+def _without_ledger(
+    partition: int, facts: PartitionFacts, names: Names, *, from_earliest: bool, adopt_group: bool
+) -> Start:
     if facts.committed is None:
         return Start(next=facts.start if from_earliest else facts.end, open=(), term=1)
     if not adopt_group:
         raise PartitionRefused(
             Code.ADOPT_GROUP,
             f"partition {partition}: the group has an offset ({facts.committed}) but the changelog has no ledger: the "
-            "changelog was lost, or the group is another program's; start once with --adopt-group to go on from there",
+            "changelog was lost, or the group is another program's; run `stream-worker run --adopt-group` once",
         )
-    _not_below_start(partition, facts.committed, facts)
+    _not_below_start(partition, facts.committed, facts, names)
     return Start(next=facts.committed, open=(), term=1, warning=f"the group was adopted at {facts.committed}")
 
 
-def _not_below_start(partition: int, offset: int, facts: PartitionFacts) -> None:
+def _not_below_start(partition: int, offset: int, facts: PartitionFacts, names: Names) -> None:
     if offset < facts.start:
         raise PartitionRefused(
             Code.OFFSET_BELOW_START,
             f"partition {partition}: the group stands at {offset}, but the topic starts at {facts.start}: the events "
-            "between were deleted unread; move the group's offset to the start to go on without them",
+            f"between were deleted unread; to go on without them: {names.to_start(partition)}",
         )

@@ -1,11 +1,15 @@
 """Where a partition starts: every disagreement of offset and ledger has its rule."""
 
+from dataclasses import replace
+
 import pytest
 
 from stream_worker.contracts.internal import LedgerRecord, load_ledger
 from stream_worker.errors import Code, Fatal, PartitionRefused
 from stream_worker.kafka.protocols import PartitionFacts
-from stream_worker.kafka.reconcile import Start, reconcile
+from stream_worker.kafka.reconcile import Names, Start, reconcile
+
+_NAMES = Names(application_id="shop", topic="chat.events", bootstrap_servers="broker:9092")
 
 
 def _facts(committed: int | None, *, start: int = 0, end: int = 100, partitions: int = 8) -> PartitionFacts:
@@ -39,7 +43,9 @@ def _ledger(
 def _reconcile(
     facts: PartitionFacts, ledger: LedgerRecord | None, *, earliest: bool = True, adopt: bool = False, held: int = 0
 ) -> Start:
-    return reconcile(0, facts, ledger, from_earliest=earliest, adopt_group=adopt, most_in_hand=20, term_held=held)
+    return reconcile(
+        0, facts, ledger, from_earliest=earliest, adopt_group=adopt, most_in_hand=20, names=_NAMES, term_held=held
+    )
 
 
 def test_ledger_and_offset_that_agree_go_on() -> None:
@@ -91,22 +97,34 @@ def test_a_moved_offset_wins_and_says_so() -> None:
     start = _reconcile(_facts(20), _ledger(50, 40))
     assert (start.next, start.open, start.term) == (20, (), 4)
     assert "moved to 20" in start.warning
+    assert (start.redriven_to, start.redriven_in) == (50, 4), "what lies below the old `next` is wanted again"
+
+
+def test_a_redrive_lasts_over_takes_and_a_second_move_begins_another() -> None:
+    ledger = replace(_ledger(30, 25), redriven_to=50, redriven_in=4)
+    agreed = _reconcile(_facts(25), ledger)
+    assert (agreed.redriven_to, agreed.redriven_in) == (50, 4)
+    moved = _reconcile(_facts(10), ledger)
+    assert (moved.redriven_to, moved.redriven_in) == (50, moved.term)
 
 
 @pytest.mark.parametrize(
-    ("facts", "ledger", "code"),
+    ("facts", "ledger", "code", "cure"),
     [
-        (_facts(10), None, Code.ADOPT_GROUP),
-        (_facts(50, partitions=16), _ledger(50), Code.LEDGER_FOREIGN),
-        (_facts(50, end=49), _ledger(50), Code.LEDGER_BEYOND_END),
-        (_facts(40, start=45), _ledger(50, 40), Code.OFFSET_BELOW_START),
-        (_facts(20, start=45), _ledger(50, 40), Code.OFFSET_BELOW_START),
+        (_facts(10), None, Code.ADOPT_GROUP, "stream-worker run --adopt-group"),
+        (_facts(50, partitions=16), _ledger(50), Code.LEDGER_FOREIGN, "APPLICATION_ID=shop-2 stream-worker run"),
+        (_facts(50, end=49), _ledger(50), Code.LEDGER_BEYOND_END, "APPLICATION_ID=shop-2 stream-worker run"),
+        (_facts(40, start=45), _ledger(50, 40), Code.OFFSET_BELOW_START, "--topic chat.events:0 --reset-offsets"),
+        (_facts(20, start=45), _ledger(50, 40), Code.OFFSET_BELOW_START, "--bootstrap-server broker:9092"),
     ],
 )
-def test_what_must_not_be_guessed_is_refused(facts: PartitionFacts, ledger: LedgerRecord | None, code: Code) -> None:
+def test_what_must_not_be_guessed_is_refused_with_the_command_that_cures_it(
+    facts: PartitionFacts, ledger: LedgerRecord | None, code: Code, cure: str
+) -> None:
     with pytest.raises(PartitionRefused) as refused:
         _reconcile(facts, ledger)
     assert refused.value.code is code
+    assert cure in refused.value.detail
 
 
 def test_a_group_can_be_adopted() -> None:
