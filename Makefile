@@ -41,8 +41,8 @@ types: setup ## Strict type check of product, tests and benchmarks
 	@$(BIN)/mypy
 
 .PHONY: test
-test: setup ## Every test; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
-	@$(BIN)/python -m pytest
+test: setup ## Every test but test-deploy's; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
+	@$(BIN)/python -m pytest --ignore=tests/deploy
 
 .PHONY: test-unit
 test-unit: setup ## Tests without a broker and a model
@@ -56,19 +56,27 @@ test-kafka: setup ## Tests on a real broker
 e2e: setup ## Tests with a real broker and a real model
 	@$(BIN)/python -m pytest tests/e2e
 
+.PHONY: test-deploy
+test-deploy: setup ## Rules and dashboards with a real Prometheus, from Debian's package `prometheus`
+	@command -v prometheus promtool >/dev/null || { \
+	  echo "prometheus and promtool are needed: apt-get install --no-install-recommends prometheus" >&2; exit 3; }
+	@$(BIN)/python -m pytest tests/deploy
+
 .PHONY: bench
 bench: setup ## Benchmarks, one after the other; each prints JSON
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py" >&2; $(BIN)/python "benchmarks/$$name.py"; done
 
 .PHONY: gen
-gen: setup ## Write what is generated from the code: schemas and reference pages
+gen: setup ## Write what is generated from the code: schemas, reference pages, dashboards, rules
 	@$(BIN)/stream-worker schemas
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python -m tools.deploy
 
 .PHONY: drift
 drift: setup ## Fail when something generated is stale
 	@$(BIN)/stream-worker schemas --check
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python -m tools.deploy --check
 
 .PHONY: docs
 docs: gen ## Bring the reference pages in docs/ up to date

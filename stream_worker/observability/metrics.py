@@ -5,6 +5,8 @@ looked up once; after that a count is an addition under a lock.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import product
+from math import prod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
@@ -21,6 +23,9 @@ from stream_worker.observability.metric_table import (
 )
 
 _Instrument = Counter | Gauge | Histogram
+_MOST_ZEROS = 50
+"""Series of one counter that are shown before they count anything."""
+
 _NO_TRACE = "0" * 32
 
 
@@ -35,6 +40,7 @@ class Metrics:
         self._allowed |= {label: label.closed for label in Label if label.closed is not None}
         self._instruments = {name: self._build(name, spec, reply_slo_seconds) for name, spec in TABLE.items()}
         self._children: dict[tuple[str, ...], _Instrument] = {}
+        self._show_zeros()
         self._build_info = Info(BUILD_INFO, BUILD_INFO_HELP, namespace=PREFIX, registry=self.registry)
 
     def build_info(self, *, version: str, settings_hash: str, bot: str, model: str) -> None:
@@ -76,6 +82,14 @@ class Metrics:
             del self._children[key]
         for label, value in values.items():
             self.set(name, value, *leading, label)
+
+    def _show_zeros(self) -> None:
+        """A counter that nothing happened to yet stands at 0, so that its first change is seen as one."""
+        for name, spec in TABLE.items():
+            known = [sorted(self._allowed.get(label, ())) for label in spec.labels]
+            if spec.kind is Kind.COUNTER and prod(map(len, known)) <= _MOST_ZEROS:
+                for values in product(*known):
+                    self._child(name, values)
 
     def _build(self, name: Metric, spec: Spec, reply_slo_seconds: float) -> _Instrument:
         labels = [label.text for label in spec.labels]
