@@ -69,7 +69,7 @@ class Reporter:
         refused = phases.count(_REFUSED)
         board = self._board
         board.restoring_partitions, board.refused_partitions = restoring, refused
-        board.engine_away, board.joined = snapshot.engine_away, True
+        board.engine_away, board.joined = snapshot.engine_away, snapshot.joined
         put = self._metrics.set
         put(Metric.ASSIGNED_PARTITIONS, len(phases))
         put(Metric.RESTORING_PARTITIONS, restoring)

@@ -107,7 +107,11 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Example: stream-worker demo --once 'What is the weather in Beijing?'",
+    epilog=(
+        "Example: stream-worker demo --once 'What is the weather in Beijing?'\n\n"
+        "Exit codes: 0 fine, 1 findings or the worker had to end, 2 wrong usage or configuration, "
+        "3 something is missing, 4 refused as unsafe, 5 nothing to test, 130 interrupted."
+    ),
 )
 
 
