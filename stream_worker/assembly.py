@@ -99,6 +99,8 @@ def assemble(settings: Settings, parts: Parts) -> Worker:
         observer=parts.observer,
         from_earliest=settings.kafka.start_at == "earliest",
         adopt_group=parts.adopt_group,
+        clock=parts.clock,
+        keeps_deletions_ms=parts.edge.keeps_deletions_ms(),
         most_in_hand=settings.admission.upper_mark_events + FULL_SPEED,
         names=Names(
             application_id=settings.application_id,

@@ -8,7 +8,7 @@ the process ends, so that whoever supervises it sees it.
 from collections import deque
 
 from stream_worker.clock import Clock
-from stream_worker.errors import ClientsBroken, Code, Fatal
+from stream_worker.errors import Code, Fatal, StreamWorkerError
 from stream_worker.kafka.protocols import Clients, Edge
 from stream_worker.record import Outgoing
 
@@ -34,7 +34,7 @@ class Connection:
         self._clients = self._edge.open()
         self._clients.transactions.start()
 
-    def replace(self, error: ClientsBroken) -> None:
+    def replace(self, error: StreamWorkerError) -> None:
         """Raises Fatal when it happens too often."""
         now = self._clock.monotonic()
         self._replaced.append(now)

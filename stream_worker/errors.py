@@ -5,6 +5,7 @@
     ├── Missing              a broker, model or file is not there; exit code 3
     ├── BadEvent             an attempt of the turn; after `max_attempts` a dead letter
     ├── ClientsBroken        drop every assignment, make new clients, join again
+    ├── LocalStateUnusable   wipe the local copy, drop every assignment, restore from the changelog
     ├── PartitionRefused     this partition is not taken until a person has looked
     ├── StateUnreadable      the partition is refused; a conversation's state cannot be decoded
     └── Fatal                end the process; the group takes over
@@ -58,9 +59,11 @@ class Code(Enum):
     BROKER_START_FAILED = ("SW-K015", "The embedded broker did not start")
     NO_ANSWER = ("SW-K017", "Nothing came of an event in time")
     WORKER_START_FAILED = ("SW-K016", "The demo's worker did not start")
+    GROUP_FOREIGN = ("SW-K020", "The group is used by another application")
     STATE_NEWER = ("SW-S001", "State was written by a newer version")
     STATE_CORRUPT = ("SW-S002", "State cannot be decoded")
     STORE_FAILED = ("SW-S003", "The local state store failed")
+    STORE_UNUSABLE = ("SW-S004", "The local copy of the state is damaged, or its disk is full")
 
     @property
     def id(self) -> str:
@@ -98,6 +101,10 @@ class BadEvent(StreamWorkerError):
 
 class ClientsBroken(StreamWorkerError):
     """A client is beyond repair: drop all assignments and make new clients."""
+
+
+class LocalStateUnusable(StreamWorkerError):
+    """The local copy cannot be read or written; the changelog has everything: wipe, and take the partitions anew."""
 
 
 class PartitionRefused(StreamWorkerError):

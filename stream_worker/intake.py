@@ -76,9 +76,6 @@ class Intake:
         if isinstance(decoded, Undecodable):
             self._settler.undecodable(assignment, decoded, moment)
             return
-        if self._rules.wrong_key_allowed and decoded.has_wrong_key:
-            sentence = f"the record at {record.offset} has another key than its conversation (kafka.on_wrong_key)"
-            self._observer.warned(sentence, assignment.partition)
         if (redrive := assignment.redrive_of(record.offset)) and not decoded.headers.redrive:
             decoded = decoded.redriven(redrive)
         assignment.waiting_events += 1

@@ -29,8 +29,6 @@ class Snapshot:
     state_bytes: int
     paused: bool
     engine_away: bool
-    joined: bool
-    """Whether the group has this worker as a member."""
 
 
 class Observer(Protocol):

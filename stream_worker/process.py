@@ -38,7 +38,6 @@ from stream_worker.reloading import BotReloader
 from stream_worker.reporter import Reporter
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import settings_hash
-from stream_worker.state_folders import StateFolders
 from stream_worker.worker import Watchdogs, Worker
 
 _LOAD_S = 1_800.0
@@ -81,7 +80,7 @@ def run_worker(
     declare_settings(settings, metrics)
     configure_logs(settings.observability, lambda level: metrics.count(Metric.LOG_MESSAGES, level))
     board = HealthBoard(clock)
-    with HealthServer(settings.observability.host, settings.observability_port, board, metrics.registry) as server:
+    with HealthServer(settings.observability.host, settings.observability.port, board, metrics.registry) as server:
         on_start(server.port)
         who = identity(settings, settings.device.replace(":", ""), secrets.token_hex(4))
         fatal_errors = FatalErrors.of(settings, who.transactional_id)
@@ -123,10 +122,7 @@ def _serve(
         bot=",".join(f"{bot.name}@{bot.version}" for bot in bots.all),
         model=engine.capabilities.model,
     )
-    folders = StateFolders(settings.conversation.state_dir / settings.application_id, settings.application_id)
-    folders.remove_stale()
-    folder = folders.of(who.transactional_id)
-    store = RocksStore(folder)
+    store = RocksStore(settings.conversation.state_dir / settings.application_id / who.transactional_id, clock)
     worker = assemble(
         settings,
         Parts(
@@ -152,9 +148,6 @@ def _serve(
         worker.run()
     finally:
         store.close()
-        if settings.instance is None:
-            # Nobody comes back under a random name.
-            folders.remove(folder)
         engine.close(_CLOSE_S)
         io.close(_CLOSE_S)
 
@@ -172,13 +165,11 @@ def _stop(worker: Worker, board: HealthBoard) -> None:
 
 
 def _stop_on_signal(stop: Callable[[], None]) -> None:
-    """The first signal drains; a second one, of either kind, ends the process at once, as safe as kill -9."""
-    kinds = (signal.SIGTERM, signal.SIGINT)
+    """The first signal drains; a second one ends the process at once, as safe as kill -9."""
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        for number in kinds:
-            signal.signal(number, signal.SIG_DFL)
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
         stop()
 
-    for number in kinds:
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)

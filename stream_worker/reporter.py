@@ -39,6 +39,7 @@ from stream_worker.turn import Turn
 OUT_OF_SCOPE = "out_of_scope"
 _BEING_TAKEN = frozenset({"asking", "restoring", "claiming"})
 _REFUSED = "refused"
+_PROGRESS_EVERY_S = 5.0
 
 
 class Reporter:
@@ -53,6 +54,7 @@ class Reporter:
         self._engine = engine
         self._clock = clock
         self._model = engine.capabilities.model
+        self._progress_due = 0.0
         self._settled: Counter[Outcome] = Counter()
         self._replies: list[ReplyReport] = []
         # Bound once, with the levels of the settings: an unbound one is configured anew at each call.
@@ -69,7 +71,7 @@ class Reporter:
         refused = phases.count(_REFUSED)
         board = self._board
         board.restoring_partitions, board.refused_partitions = restoring, refused
-        board.engine_away, board.joined = snapshot.engine_away, snapshot.joined
+        board.engine_away, board.joined = snapshot.engine_away, True
         put = self._metrics.set
         put(Metric.ASSIGNED_PARTITIONS, len(phases))
         put(Metric.RESTORING_PARTITIONS, restoring)
@@ -80,6 +82,7 @@ class Reporter:
         put(Metric.UNCOMMITTED_SETTLEMENTS, snapshot.uncommitted)
         put(Metric.BACKLOG_WORK, self._backlog.seconds(sum(snapshot.lags.values())))
         put(Metric.CHANGELOG_LAG, snapshot.changelog_lag)
+        self._tell_progress(restoring, snapshot.changelog_lag)
         put(Metric.STATE_BYTES, snapshot.state_bytes)
         put(Metric.INFLIGHT_TURNS, snapshot.running_turns, TurnState.RUNNING)
         put(Metric.LOOP_HEARTBEAT, self._clock.now_ms() / 1000, Loop.WORKER)
@@ -208,6 +211,15 @@ class Reporter:
         if (beat := self._board.beats.get(Loop.IO)) is not None:
             age = self._clock.monotonic() - beat
             self._metrics.set(Metric.LOOP_HEARTBEAT, self._clock.now_ms() / 1000 - age, Loop.IO)
+
+    def _tell_progress(self, restoring: int, remaining: int) -> None:
+        """A restore that takes long says how far it is."""
+        now = self._clock.monotonic()
+        if not remaining:
+            self._progress_due = now + _PROGRESS_EVERY_S
+        elif now >= self._progress_due:
+            self._progress_due = now + _PROGRESS_EVERY_S
+            self._log.info("restoring", partitions=restoring, offsets_to_read=remaining)
 
     def _read_engine(self) -> None:
         stats = self._engine.stats()

@@ -47,7 +47,6 @@ class Stocktaking:
             state_bytes=self._store.size_bytes(),
             paused=paused,
             engine_away=self._turns.engine_away,
-            joined=subscription.membership() is not None,
         )
 
     def _age_s(self, assignment: Assignment, offset: int, lag: int) -> float:

@@ -17,7 +17,7 @@ from stream_worker.committer import Committer
 from stream_worker.connection import Connection
 from stream_worker.conversation.states import States
 from stream_worker.conversation.store import Store
-from stream_worker.errors import ClientsBroken
+from stream_worker.errors import ClientsBroken, LocalStateUnusable, StreamWorkerError
 from stream_worker.inbox import Inbox
 from stream_worker.intake import Intake
 from stream_worker.kafka.outbox import Outbox
@@ -121,6 +121,9 @@ class Worker:
             self._commit_if_due()
         except ClientsBroken as error:
             self._replace_clients(error)
+        except LocalStateUnusable as error:
+            self._store.reset()
+            self._replace_clients(error)
 
     def shut_down(self) -> None:
         """Lets running turns end, gives the partitions back, leaves the group."""
@@ -132,7 +135,7 @@ class Worker:
                 self._advance()
                 self._commit_if_due()
             self._connection.clients.subscription.leave(_LEAVE_S)
-        except ClientsBroken as error:
+        except (ClientsBroken, LocalStateUnusable) as error:
             # Nothing is lost: what was not committed is done again by whoever takes the partitions.
             self._observer.clients_replaced(error)
         self._connection.close()
@@ -285,7 +288,7 @@ class Worker:
             self._paused.discard(partition)
         self._outbox.drop(partitions)
 
-    def _replace_clients(self, error: ClientsBroken) -> None:
+    def _replace_clients(self, error: StreamWorkerError) -> None:
         """Everything in hand is dropped and taken anew; engine and cache stay."""
         self._observer.clients_replaced(error)
         self.lost(list(self._assignments))

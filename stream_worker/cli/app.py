@@ -67,6 +67,7 @@ COMMANDS = {
         Entry("config", Panel.RUN, "Check and show the settings.", is_group=True),
         Entry("nlu", Panel.UNDERSTAND, "Train, evaluate and try the understanding.", is_group=True),
         Entry("status", Panel.OPERATE, "Show the group's members, partitions and lag."),
+        Entry("dlq", Panel.OPERATE, "Look through dead letters, send them back, put them aside.", is_group=True),
         Entry("schemas", Panel.OPERATE, "Write or check the schemas of all topics."),
         Entry("version", Panel.OPERATE, "Show the versions of the worker and what it stands on."),
     )
@@ -107,11 +108,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog=(
-        "Example: stream-worker demo --once 'What is the weather in Beijing?'\n\n"
-        "Exit codes: 0 fine, 1 findings or the worker had to end, 2 wrong usage or configuration, "
-        "3 something is missing, 4 refused as unsafe, 5 nothing to test, 130 interrupted."
-    ),
+    epilog="Example: stream-worker demo --once 'What is the weather in Beijing?'",
 )
 
 

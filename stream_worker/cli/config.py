@@ -58,9 +58,8 @@ def show(
 @app.command(epilog="Example: stream-worker config schema > stream-worker.schema.json")
 def schema() -> None:
     """Print the JSON Schema (2020-12) of the settings file, for editors."""
-    from stream_worker.settings.file_schema import file_schema
-
-    print_json(file_schema())
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "stream-worker settings"}
+    print_json({**Settings.model_json_schema(), **dialect})
 
 
 def _check_clients(settings: Settings) -> None:

@@ -4,6 +4,9 @@ The record's key and value are the original bytes; what we know of the failure
 stands in headers, so that a redrive sends back exactly what came. Where the
 original is too large for the topic, the value is its first part and
 `sw_truncated` is `1`; the coordinates lead to the original.
+
+What became of a letter later is a *mark*: a record with the letter's key, no
+value, and `sw_marks` with the letter's place in this topic.
 """
 
 from stream_worker.contracts.versions import Versions
@@ -23,6 +26,11 @@ SETTINGS = "sw_settings"
 BOT = "sw_bot"
 BOT_VERSION = "sw_bot_version"
 MODEL = "sw_model"
+
+#: Headers of a mark: which letter, as `<partition>/<offset>`, and what became of it.
+MARKS = "sw_marks"
+MARK = "sw_mark"
+PREFIX = "sw_"
 
 
 def dead_letter(
@@ -48,7 +56,7 @@ def dead_letter(
         (BOT_VERSION, versions.bot_version.encode()),
         (MODEL, versions.model.encode()),
     )
-    names = {name for name, _ in ours} | {TRUNCATED}
+    names = {name for name, _ in ours} | {TRUNCATED, MARKS, MARK}
     kept = tuple(header for header in record.headers if header[0] not in names)
     letter = Outgoing(topic, record.key, record.value, kept + ours)
     excess = letter.size - max_bytes

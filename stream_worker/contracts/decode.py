@@ -46,11 +46,6 @@ class Arrival(Struct, frozen=True):
     def offset(self) -> int:
         return self.record.offset
 
-    @property
-    def has_wrong_key(self) -> bool:
-        """Whether the record's key is not the conversation, which only `kafka.on_wrong_key: warn` lets in."""
-        return self.record.key != self.conversation.encode()
-
     def redriven(self, name: str) -> "Arrival":
         """The same, as if it had been sent again with a `redrive` header."""
         return structs.replace(self, headers=replace(self.headers, redrive=name))

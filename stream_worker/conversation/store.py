@@ -1,33 +1,46 @@
 """The local copy of committed state: one RocksDB, keys prefixed by partition.
 
 A cache of the changelog, never the truth: it sees committed values only,
-after the commit, in one batch with the changelog position it reflects. It
-knows bytes, not conversations.
+after the commit, in one batch with the changelog position it reflects. So
+what a crash leaves of it is the copy at an earlier position. It knows bytes,
+not conversations.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
-from stream_worker.errors import Code, Fatal
+from stream_worker.clock import Clock, SystemClock
+from stream_worker.conversation.copy import LocalCopy
+from stream_worker.errors import Code, Fatal, LocalStateUnusable
 
 
 class Store(Protocol):
+    """Calls but `reset` and `close` raise LocalStateUnusable when the copy is damaged or the disk is full."""
+
     def get(self, partition: int, key: bytes) -> bytes | None: ...
 
     def apply(self, partition: int, changes: Mapping[bytes, bytes | None], position: int) -> None:
         """Writes values (None deletes) and the changelog position they reflect, in one batch."""
         ...
 
-    def position(self, partition: int) -> int | None:
-        """The changelog offset up to which the partition is copied."""
+    def copy(self, partition: int) -> LocalCopy | None:
+        """What there is of a partition; None without anything."""
         ...
 
     def keys(self, partition: int) -> Iterable[bytes]: ...
 
-    def wipe(self, partition: int) -> None: ...
+    def begin(self, partition: int, origin: str) -> None:
+        """An empty copy of a partition, in place of any that was there."""
+        ...
+
+    def reset(self) -> None:
+        """Everything is thrown away, a damaged copy, too. Raises Fatal where even that fails."""
+        ...
 
     def size_bytes(self) -> int:
         """About how much all partitions hold; quick."""
@@ -38,7 +51,12 @@ class Store(Protocol):
 
 _SIZES = ("rocksdb.estimate-live-data-size", "rocksdb.cur-size-all-mem-tables")
 _POSITION = b"p"
+_ORIGIN = b"o"
 _VALUE = b"v"
+
+_WRITE_BUFFER_BYTES = 64 << 20
+_FLUSH_EVERY_S = 30.0
+"""How much of the changelog's tail a killed process has to read again, at the most."""
 
 
 def _prefix(partition: int) -> bytes:
@@ -46,24 +64,32 @@ def _prefix(partition: int) -> bytes:
 
 
 class RocksStore:
-    """Raises Fatal when the disk refuses: the group takes over, and the changelog has everything."""
+    """Raises Fatal where another process has the folder."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
-        options.set_compression_type(DBCompressionType.lz4())
-        options.set_write_buffer_size(32 << 20)
-        try:
-            self._db = Rdict(str(folder), options, access_type=AccessType.read_write())
-        except Exception as error:  # rocksdict raises nothing narrower
-            raise Fatal(Code.STORE_FAILED, f"cannot open the local state in {folder}: {error}") from error
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self._folder = folder
+        self._clock = clock or SystemClock()
         # The changelog is the truth and is read again after a crash: no second log is kept on disk.
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # a property; the stub errs
+        self._flushed = self._clock.monotonic()
+        try:
+            self._db = self._open()
+        except Exception as error:
+            if "lock" in str(error).lower():
+                raise Fatal(
+                    Code.STORE_FAILED,
+                    f"the local state in {folder} is in use: two processes share an instance and a device ({error})",
+                ) from error
+            # Damaged, or written by a version that this one cannot read: a cache, so it is made anew.
+            shutil.rmtree(folder, ignore_errors=True)
+            self._db = self._opened_anew()
 
     def get(self, partition: int, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(_prefix(partition) + _VALUE + key)
+        try:
+            value: bytes | None = self._db.get(_prefix(partition) + _VALUE + key)
+        except Exception as error:  # rocksdict raises nothing narrower
+            raise self._unusable(error) from error
         return value
 
     def apply(self, partition: int, changes: Mapping[bytes, bytes | None], position: int) -> None:
@@ -74,12 +100,22 @@ class RocksStore:
                 batch.delete(prefix + _VALUE + key)
             else:
                 batch.put(prefix + _VALUE + key, value)
-        batch.put(prefix + _POSITION, position.to_bytes(8, "big"))
+        batch.put(prefix + _POSITION, position.to_bytes(8, "big") + self._clock.now_ms().to_bytes(8, "big"))
         self._write(batch)
 
-    def position(self, partition: int) -> int | None:
-        raw: bytes | None = self._db.get(_prefix(partition) + _POSITION)
-        return None if raw is None else int.from_bytes(raw, "big")
+    def copy(self, partition: int) -> LocalCopy | None:
+        try:
+            raw: bytes | None = self._db.get(_prefix(partition) + _POSITION)
+            origin: bytes | None = self._db.get(_prefix(partition) + _ORIGIN)
+        except Exception as error:  # rocksdict raises nothing narrower
+            raise self._unusable(error) from error
+        if raw is None or origin is None or len(raw) != 16:
+            return None
+        return LocalCopy(
+            origin=origin.decode(errors="replace"),
+            position=int.from_bytes(raw[:8], "big"),
+            written_ms=int.from_bytes(raw[8:], "big"),
+        )
 
     def keys(self, partition: int) -> Iterable[bytes]:
         prefix = _prefix(partition) + _VALUE
@@ -92,8 +128,21 @@ class RocksStore:
             yield key[len(prefix) :]
             cursor.next()
 
-    def wipe(self, partition: int) -> None:
-        self._db.delete_range(_prefix(partition), _prefix(partition + 1))
+    def begin(self, partition: int, origin: str) -> None:
+        prefix = _prefix(partition)
+        try:
+            self._db.delete_range(prefix, _prefix(partition + 1), write_opt=self._unlogged)
+        except Exception as error:  # rocksdict raises nothing narrower
+            raise self._unusable(error) from error
+        batch = WriteBatch(raw_mode=True)
+        batch.put(prefix + _ORIGIN, origin.encode())
+        self._write(batch)
+
+    def reset(self) -> None:
+        with suppress(Exception):  # what it holds is thrown away in any case
+            self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._db = self._opened_anew()
 
     def size_bytes(self) -> int:
         return sum(self._db.property_int_value(name) or 0 for name in _SIZES)
@@ -101,19 +150,50 @@ class RocksStore:
     def close(self) -> None:
         self._db.close()
 
+    def _open(self) -> Rdict:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_compression_type(DBCompressionType.lz4())
+        options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+        return Rdict(str(self._folder), options, access_type=AccessType.read_write())
+
+    def _opened_anew(self) -> Rdict:
+        try:
+            return self._open()
+        except Exception as error:  # rocksdict raises nothing narrower
+            raise Fatal(
+                Code.STORE_FAILED,
+                f"cannot make the local state in {self._folder}: {error}; give conversation.state_dir a disk that "
+                "can be written and has room",
+            ) from error
+
     def _write(self, batch: WriteBatch) -> None:
         try:
             self._db.write(batch, self._unlogged)
+            now = self._clock.monotonic()
+            if now - self._flushed >= _FLUSH_EVERY_S:
+                self._flushed = now
+                self._db.flush(False)
         except Exception as error:  # rocksdict raises nothing narrower
-            raise Fatal(Code.STORE_FAILED, f"cannot write the local state: {error}") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> LocalStateUnusable:
+        return LocalStateUnusable(
+            Code.STORE_UNUSABLE,
+            f"the local state in {self._folder} cannot be used ({error}): it is wiped and restored from the changelog; "
+            "if this comes again, look at the disk",
+        )
 
 
 class MemoryStore:
     """The same in a dictionary, for the in-memory edge."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._values: dict[int, dict[bytes, bytes]] = {}
-        self._positions: dict[int, int] = {}
+        self._copies: dict[int, LocalCopy] = {}
+        self._origins: dict[int, str] = {}
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         return self._values.get(partition, {}).get(key)
@@ -125,17 +205,23 @@ class MemoryStore:
                 values.pop(key, None)
             else:
                 values[key] = value
-        self._positions[partition] = position
+        self._copies[partition] = LocalCopy(
+            origin=self._origins.get(partition, ""), position=position, written_ms=self._clock.now_ms()
+        )
 
-    def position(self, partition: int) -> int | None:
-        return self._positions.get(partition)
+    def copy(self, partition: int) -> LocalCopy | None:
+        return self._copies.get(partition)
 
     def keys(self, partition: int) -> Iterable[bytes]:
         return sorted(self._values.get(partition, {}))
 
-    def wipe(self, partition: int) -> None:
+    def begin(self, partition: int, origin: str) -> None:
         self._values.pop(partition, None)
-        self._positions.pop(partition, None)
+        self._copies.pop(partition, None)
+        self._origins[partition] = origin
+
+    def reset(self) -> None:
+        self._values, self._copies, self._origins = {}, {}, {}
 
     def size_bytes(self) -> int:
         return sum(len(value) for values in self._values.values() for value in values.values())

@@ -24,7 +24,7 @@ from stream_worker.kafka.protocols import (
     PartitionFacts,
     Refused,
 )
-from stream_worker.kafka.topics import written_topics
+from stream_worker.kafka.topics import DAY_MS, written_topics
 from stream_worker.record import Outgoing
 from stream_worker.settings import Settings
 
@@ -81,6 +81,9 @@ class MemoryEdge:
     def max_record_bytes(self) -> Mapping[str, int]:
         return {topic: self._broker.max_bytes(topic) for topic in written_topics(self._settings)}
 
+    def keeps_deletions_ms(self) -> int:
+        return DAY_MS
+
     def close(self) -> None:
         if self._subscription is not None:
             self._subscription.close()
@@ -117,7 +120,9 @@ class MemoryOffsets:
             committed=self._group.committed(partition),
             start=log.start,
             end=log.end,
+            changelog_start=self._broker.log(self._changelog, partition).start,
             changelog_end=self._broker.log(self._changelog, partition).end,
+            changelog_origin=f"memory {self._changelog}",
             topic_id=f"{self._topic} in memory",
             partitions=len(self._broker.logs(self._topic)),
         )
@@ -146,9 +151,9 @@ class MemoryChangelog:
         self._ends: dict[int, int] = {}
         self._positions: dict[int, int] = {}
 
-    def open(self, partition: int, end: int) -> None:
+    def open(self, partition: int, end: int, start: int = 0) -> None:
         self._ends[partition] = end
-        self._positions[partition] = self._broker.log(self._topic, partition).start
+        self._positions[partition] = max(start, self._broker.log(self._topic, partition).start)
 
     def read(self, limit: int) -> list[ChangelogRecord]:
         if not self._connection.is_up():

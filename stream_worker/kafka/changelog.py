@@ -1,4 +1,4 @@
-"""Reads changelog partitions from their beginning to a known end, committed records only."""
+"""Reads changelog partitions up to a known end, committed records only."""
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
@@ -18,11 +18,11 @@ class KafkaChangelog:
         self._ends: dict[int, int] = {}
         self._seen_end: dict[int, int] = {}
 
-    def open(self, partition: int, end: int) -> None:
+    def open(self, partition: int, end: int, start: int = 0) -> None:
         self._ends[partition] = end
         self._seen_end[partition] = 0
         if end > 0:
-            self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
+            self._consumer.incremental_assign([TopicPartition(self._topic, partition, start or OFFSET_BEGINNING)])
 
     def read(self, limit: int) -> list[ChangelogRecord]:
         records = []

@@ -15,7 +15,8 @@ RESERVED: Mapping[str, str] = {
     "bootstrap.servers": "it is kafka.bootstrap_servers",
     "metadata.broker.list": "it is kafka.bootstrap_servers",
     "group.id": "it is the application_id",
-    "group.instance.id": "it follows from instance and device",
+    "group.instance.id": "it follows from instance and device; the consumer protocol has none, because a member that "
+    "was killed would hold its name until its session ends, and its successor be refused",
     "group.protocol": "it is kafka.group_protocol",
     "transactional.id": "it follows from application_id, instance and device",
     "enable.auto.commit": "offsets are committed in the transaction of their replies",
@@ -53,13 +54,17 @@ def consumer_settings(settings: Settings, group_instance_id: str | None) -> Clie
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "error",
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": kafka.session_timeout_ms,
-        "heartbeat.interval.ms": kafka.heartbeat_interval_ms,
+        "group.protocol": kafka.group_protocol,
         "max.poll.interval.ms": kafka.max_poll_interval_ms,
     }
-    if group_instance_id is not None:
-        ours["group.instance.id"] = group_instance_id
+    if kafka.group_protocol == "classic":
+        ours["partition.assignment.strategy"] = "cooperative-sticky"
+        ours["session.timeout.ms"] = kafka.session_timeout_ms
+        ours["heartbeat.interval.ms"] = kafka.heartbeat_interval_ms
+        if group_instance_id is not None:
+            ours["group.instance.id"] = group_instance_id
+    elif group_instance_id is not None:
+        raise ValueError("the consumer protocol has no static members: see RESERVED['group.instance.id']")
     defaults: ClientSettings = {
         "fetch.wait.max.ms": 50,
         "fetch.queue.backoff.ms": 10,

@@ -15,11 +15,13 @@ from stream_worker.kafka.client_settings import (
 )
 from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.deltas import KafkaDeltas
+from stream_worker.kafka.group_admin import refuse_foreign_group
 from stream_worker.kafka.offsets import KafkaOffsets
 from stream_worker.kafka.protocols import Clients
 from stream_worker.kafka.statistics import INTERVAL_MS, ClientStatistics, read_statistics
 from stream_worker.kafka.subscription import KafkaSubscription
-from stream_worker.kafka.topic_admin import max_record_bytes
+from stream_worker.kafka.topic_admin import facts_to_start
+from stream_worker.kafka.topics import written_topics
 from stream_worker.kafka.transactions import KafkaTransactions
 from stream_worker.settings import Settings
 
@@ -38,11 +40,16 @@ class Identity:
 
 
 def identity(settings: Settings, device: str, random_name: str) -> Identity:
-    """`<application_id>-<instance>-<device>`; without an instance a random one, and no static membership."""
+    """`<application_id>-<instance>-<device>`; without an instance a random one, and no static membership.
+
+    With the consumer protocol (KIP-848) there are no static members: a `group.instance.id` is not released by kill -9,
+    and the restarted client would be refused (UNRELEASED_INSTANCE_ID) until the session ends.
+    """
     instance = settings.instance
+    is_static = instance is not None and settings.kafka.group_protocol == "classic"
     return Identity(
         transactional_id=f"{settings.application_id}-{instance or random_name}-{device}",
-        member=f"{instance}-{device}" if instance else None,
+        member=f"{instance}-{device}" if is_static else None,
     )
 
 
@@ -51,7 +58,10 @@ Tell = Callable[[str, ClientStatistics], None]
 
 
 class KafkaEdge:
-    """`beat` is called while a client call is resumed; `tell` every few seconds, on the thread that polls."""
+    """`beat` is called while a client call is resumed; `tell` every few seconds, on the thread that polls.
+
+    Raises Missing, Misconfigured or Fatal where topics, group or rights are not as delivery needs them.
+    """
 
     def __init__(self, settings: Settings, who: Identity, beat: Callable[[], None], tell: Tell | None = None) -> None:
         self._tell = tell
@@ -59,7 +69,10 @@ class KafkaEdge:
         self._who = who
         self._beat = beat
         self._admin = make_admin(admin_settings(settings))
-        self._limits = max_record_bytes(self._admin, settings)
+        facts = facts_to_start(self._admin, settings)
+        refuse_foreign_group(self._admin, settings)
+        self._limits = {name: facts[name].number("max.message.bytes") for name in written_topics(settings)}
+        self._keeps_deletions_ms = facts[settings.changelog].number("delete.retention.ms")
         self._subscription: KafkaSubscription | None = None
         self._changelog: KafkaChangelog | None = None
         self._transactions: KafkaTransactions | None = None
@@ -67,6 +80,9 @@ class KafkaEdge:
 
     def max_record_bytes(self) -> Mapping[str, int]:
         return self._limits
+
+    def keeps_deletions_ms(self) -> int:
+        return self._keeps_deletions_ms
 
     def open(self) -> Clients:
         self.close()

@@ -1,16 +1,27 @@
 """What the broker knows of our consumer group: its members, and where each partition stands."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from stream_worker.errors import Code, Misconfigured
 from stream_worker.kafka.faults import translated
 from stream_worker.settings import Settings
 
 _CALL_S = 5.0
+_COORDINATOR_S = 60.0
+_RETRY_S = 0.2
+_WAITS = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+)
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
@@ -58,6 +69,40 @@ def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
         len(description.members),
         tuple(PartitionStatus(number, owners.get(number), committed.get(number), end_of[number]) for number in numbers),
     )
+
+
+def refuse_foreign_group(admin: AdminClient, settings: Settings) -> None:
+    """Raises Misconfigured where another application uses a group of our name: the two would take turns to lose events.
+
+    Its offsets and its members' partitions say so: ours are of the one input topic.
+    """
+    group = settings.application_id
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            foreign = sorted(_topics_of(admin, group) - {settings.topics.events})
+            break
+        except KafkaException as error:
+            # A coordinator that loads, moves or is slow, as after a restart of the broker, is a wait.
+            if error.args[0].code() not in _WAITS or time.monotonic() > deadline:
+                raise translated(error.args[0]) from error
+            time.sleep(_RETRY_S)
+    if foreign:
+        cure = f"kafka-consumer-groups.sh --delete-offsets --group {group} --topic {foreign[0]}"
+        raise Misconfigured(
+            Code.GROUP_FOREIGN,
+            f"the group {group} reads {', '.join(foreign)}, too: another application has this id, or topics.events was "
+            f"changed; choose another application_id, or run `{cure}` once nobody needs those offsets",
+        )
+
+
+def _topics_of(admin: AdminClient, group: str) -> set[str]:
+    """Where the group has offsets, or its members partitions."""
+    (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
+    asked = [ConsumerGroupTopicPartitions(group)]
+    (offsets,) = admin.list_consumer_group_offsets(asked, request_timeout=_CALL_S).values()
+    owned = [place for member in described.result().members for place in member.assignment.topic_partitions]
+    return {place.topic for place in (*offsets.result().topic_partitions, *owned)}
 
 
 def _partitions(admin: AdminClient, topic: str) -> list[int]:

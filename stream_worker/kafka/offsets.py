@@ -26,6 +26,7 @@ from stream_worker.kafka.protocols import PartitionFacts
 
 _RETRY_S = 0.1
 _REQUEST_S = 5.0
+_CLUSTER = object()
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 
@@ -71,6 +72,7 @@ class KafkaOffsets:
         self._changelog = changelog
         self._unstable_s = unstable_s
         self._topic_id: tuple[str, int] | None = None
+        self._origin = ""
         self._waiting: list[KafkaInquiry] = []
         self._describing: _Call | None = None
         self._committed: _Call | None = None
@@ -106,6 +108,8 @@ class KafkaOffsets:
         if self._describing is not None and self._describing.is_done:
             call, self._describing = self._describing, None
             description = call.futures[self._topic].result()
+            changelog = call.futures[self._changelog].result()
+            self._origin = f"{call.futures[_CLUSTER].result().cluster_id} {changelog.topic_id}"
             self._topic_id = (str(description.topic_id), len(description.partitions))
         if self._committed is not None and self._committed.is_done:
             call, self._committed = self._committed, None
@@ -115,8 +119,10 @@ class KafkaOffsets:
             self._take_ends(call)
 
     def _describe(self) -> _Call:
-        futures = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_S)
-        return _Call(dict(futures), [])
+        topics = TopicCollection([self._topic, self._changelog])
+        futures: dict[Any, Future[Any]] = dict(self._admin.describe_topics(topics, request_timeout=_REQUEST_S))
+        futures[_CLUSTER] = self._admin.describe_cluster(request_timeout=_REQUEST_S)
+        return _Call(futures, [])
 
     def _ask_committed(self, inquiries: list[KafkaInquiry]) -> _Call:
         places = [TopicPartition(self._topic, inquiry.partition) for inquiry in inquiries]
@@ -154,6 +160,7 @@ class KafkaOffsets:
     def _ask_ends(self, inquiries: list[KafkaInquiry]) -> _Call:
         partitions = [inquiry.partition for inquiry in inquiries]
         asked = (
+            ("changelog_start", self._changelog, _EARLIEST),
             ("changelog_end", self._changelog, _LATEST),
             ("start", self._topic, _EARLIEST),
             ("end", self._topic, _LATEST),
@@ -177,7 +184,9 @@ class KafkaOffsets:
                 committed=inquiry.committed,
                 start=offsets["start", inquiry.partition],
                 end=offsets["end", inquiry.partition],
+                changelog_start=offsets["changelog_start", inquiry.partition],
                 changelog_end=offsets["changelog_end", inquiry.partition],
+                changelog_origin=self._origin,
                 topic_id=topic_id,
                 partitions=partitions,
             )

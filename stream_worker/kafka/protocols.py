@@ -98,6 +98,9 @@ class PartitionFacts:
     """High watermark, open transactions included: taken after `committed` was stable."""
     topic_id: str
     partitions: int
+    changelog_start: int = 0
+    changelog_origin: str = ""
+    """Cluster and topic id of the changelog: whose copy a local one must be."""
 
 
 class Inquiry(Protocol):
@@ -123,10 +126,10 @@ class ChangelogRecord:
 
 
 class ChangelogReader(Protocol):
-    """Reads changelog partitions, committed records only, from the start to a known end."""
+    """Reads changelog partitions, committed records only, up to a known end."""
 
-    def open(self, partition: int, end: int) -> None:
-        """Starts to read a partition from its beginning up to `end` (exclusive)."""
+    def open(self, partition: int, end: int, start: int = 0) -> None:
+        """Starts to read a partition from `start` (0: its beginning, wherever that is) up to `end` (exclusive)."""
         ...
 
     def read(self, limit: int) -> list[ChangelogRecord]:
@@ -232,6 +235,10 @@ class Edge(Protocol):
 
     def max_record_bytes(self) -> Mapping[str, int]:
         """`max.message.bytes` of every topic we write, by topic. Raises Missing or Misconfigured."""
+        ...
+
+    def keeps_deletions_ms(self) -> int:
+        """`delete.retention.ms` of the changelog."""
         ...
 
     def close(self) -> None: ...

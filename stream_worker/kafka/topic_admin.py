@@ -14,8 +14,8 @@ from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.faults import translated
-from stream_worker.kafka.topic_check import Finding, TopicFacts, find
-from stream_worker.kafka.topics import LEAST_MAX_BYTES, TopicSpec, topic_table, written_topics
+from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find
+from stream_worker.kafka.topics import TopicSpec, topic_table
 from stream_worker.settings import Settings
 
 _CALL_TIMEOUT_S = 8.0
@@ -85,25 +85,25 @@ def describe(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicFacts]:
     return {name: TopicFacts(partitions, copies, configs[name]) for name, (partitions, copies) in found.items()}
 
 
-def max_record_bytes(admin: AdminClient, settings: Settings) -> dict[str, int]:
-    """`max.message.bytes` of every topic that the worker writes to.
+def facts_to_start(admin: AdminClient, settings: Settings) -> dict[str, TopicFacts]:
+    """Every topic of this application, as it is.
 
-    Raises Missing where there is none, Misconfigured where a topic takes less than the worker's own records need.
+    Raises Missing where there is none, Misconfigured where one is so that state or events would be lost.
     """
-    names = written_topics(settings)
-    facts = describe(admin, names)
-    if missing := [name for name in names if name not in facts]:
+    specs = topic_table(settings)
+    facts = describe(admin, [spec.name for spec in specs])
+    servers = settings.kafka.bootstrap_servers
+    if missing := [spec.name for spec in specs if spec.name not in facts]:
         raise Missing(
-            Code.TOPIC_MISSING,
-            f"{', '.join(missing)} missing on {settings.kafka.bootstrap_servers}: run `stream-worker topics create`",
+            Code.TOPIC_MISSING, f"{', '.join(missing)} missing on {servers}: run `stream-worker topics create`"
         )
-    limits = {name: facts[name].number("max.message.bytes") for name in names}
-    if tight := [name for name, limit in limits.items() if limit < LEAST_MAX_BYTES]:
-        raise Misconfigured(
-            Code.TOPIC_MISMATCH,
-            f"max.message.bytes of {', '.join(tight)} is less than {LEAST_MAX_BYTES}: see `stream-worker topics check`",
-        )
-    return limits
+    for finding in find(specs, facts, servers):
+        if finding.severity is Severity.ERROR:
+            raise Misconfigured(
+                Code.TOPIC_MISMATCH,
+                f"{finding.topic}: {finding.what}. {finding.why} What cures it: {finding.cure}",
+            )
+    return facts
 
 
 def _report(spec: TopicSpec, future: "Future[None]", made: Creation) -> CreationReport:

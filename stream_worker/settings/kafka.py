@@ -20,8 +20,8 @@ class KafkaSettings(Section):
     producer: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """librdkafka settings for the producers alone."""
 
-    group_protocol: Literal["classic"] = "classic"
-    """The consumer group protocol."""
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    """The consumer group protocol; with `consumer` (KIP-848) the broker decides session and heartbeat."""
 
     start_at: Literal["earliest", "latest"] = "latest"
     """Where a new group starts to read."""

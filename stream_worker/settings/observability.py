@@ -12,7 +12,7 @@ class ObservabilitySettings(Section):
     """Address of the HTTP server for /metrics, /livez, /readyz and /startupz."""
 
     port: int = Field(default=9_464, ge=0, le=65_535)
-    """Its port; 0 takes a free one. `device: cuda:N` adds N, so that a node's processes do not collide."""
+    """Its port; 0 takes a free one."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level that is logged."""

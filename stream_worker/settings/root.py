@@ -72,12 +72,6 @@ class Settings(Section):
         return self
 
     @property
-    def observability_port(self) -> int:
-        """The port of metrics and probes: `cuda:N` adds its number, for a node runs one process a GPU."""
-        port, number = self.observability.port, self.device.partition(":")[2]
-        return port + int(number) if port and number else port
-
-    @property
     def changelog(self) -> str:
         """The compacted topic that holds conversation state and ledgers."""
         return f"{self.application_id}-changelog"

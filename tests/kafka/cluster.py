@@ -15,7 +15,7 @@ from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
-from stream_worker.conversation.store import MemoryStore
+from stream_worker.conversation.store import MemoryStore, Store
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Stepper
@@ -117,7 +117,7 @@ class Cluster:
             edge.close()
         self.outputs.close()
 
-    def start(self, name: str = "a", configured: Settings | None = None) -> LocalWorker:
+    def start(self, name: str = "a", configured: Settings | None = None, store: Store | None = None) -> LocalWorker:
         settings = configured or self.settings
         edge = KafkaEdge(
             settings, Identity(transactional_id=f"{settings.application_id}-{name}", member=None), lambda: None
@@ -133,7 +133,7 @@ class Cluster:
             Parts(
                 edge=edge,
                 connection=connection,
-                store=MemoryStore(),
+                store=store or MemoryStore(),
                 engine=inbox.device,
                 inbox=inbox,
                 caller=NoCaller(),

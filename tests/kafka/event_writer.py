@@ -40,6 +40,11 @@ class EventWriter:
         self._producer.produce(self._topic, value, key, on_delivery=_must_be_stored)
         assert self._producer.flush(_CALL_S) == 0
 
+    def raw(self, conversation: str, value: bytes) -> None:
+        """Bytes of any kind, with the conversation as the key."""
+        self._producer.produce(self._topic, value, conversation, on_delivery=_must_be_stored)
+        assert self._producer.flush(_CALL_S) == 0
+
     def say_in_transaction(self, *conversations: str, commit: bool = True) -> None:
         """A message in each conversation, all in one transaction, which leaves a control record in each partition."""
         producer = Producer(transaction_settings(self._settings, f"gateway-{uuid.uuid4().hex[:8]}", 1_000_000))

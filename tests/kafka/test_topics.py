@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream_worker.errors import Code, Misconfigured, Missing
-from stream_worker.kafka.topic_admin import Creation, check, create, describe, max_record_bytes
+from stream_worker.kafka.topic_admin import Creation, check, create, describe, facts_to_start
 from stream_worker.kafka.topic_check import Severity
 from stream_worker.kafka.topics import Role, topic_table, written_topics
 from tests.eventually import eventually
@@ -87,9 +87,9 @@ def test_damage_to_topics_is_found(admin: AdminClient, settings_for: SettingsFor
 def test_the_limit_of_every_written_topic_is_known(admin: AdminClient, settings_for: SettingsFor) -> None:
     settings = settings_for()
     alter(admin, settings.output_topic(settings.topics.replies), {"max.message.bytes": "70000"})
-    limits = max_record_bytes(admin, settings)
-    assert set(limits) == set(written_topics(settings))
-    assert limits[settings.output_topic(settings.topics.replies)] == 70_000
+    facts = facts_to_start(admin, settings)
+    assert set(facts) == {*written_topics(settings), settings.topics.events}
+    assert facts[settings.output_topic(settings.topics.replies)].number("max.message.bytes") == 70_000
 
 
 def test_a_topic_too_tight_for_our_own_records_stops_the_start(admin: AdminClient, settings_for: SettingsFor) -> None:
@@ -97,7 +97,7 @@ def test_a_topic_too_tight_for_our_own_records_stops_the_start(admin: AdminClien
     tight = settings.output_topic(settings.topics.metrics)
     alter(admin, tight, {"max.message.bytes": "5000"})
     with pytest.raises(Misconfigured, match=tight) as caught:
-        max_record_bytes(admin, settings)
+        facts_to_start(admin, settings)
     assert caught.value.code is Code.TOPIC_MISMATCH
     (finding,) = check(admin, settings)
     assert (finding.topic, finding.severity) == (tight, Severity.ERROR)
@@ -107,7 +107,7 @@ def test_a_topic_too_tight_for_our_own_records_stops_the_start(admin: AdminClien
 def test_missing_topics_are_named(admin: AdminClient, settings_for: SettingsFor) -> None:
     settings = settings_for(create_topics=False)
     with pytest.raises(Missing, match=settings.changelog) as caught:
-        max_record_bytes(admin, settings)
+        facts_to_start(admin, settings)
     assert caught.value.code is Code.TOPIC_MISSING
 
 

@@ -4,14 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
-from ruamel.yaml import YAML
 
 from stream_worker.contracts.decode import Arrival, DecodeRules, decode
 from stream_worker.contracts.event import Message
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.record import Record
-from stream_worker.settings.file_schema import file_schema
 from stream_worker.settings.loader import load_settings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -33,22 +30,6 @@ def test_the_settings_load_where_their_secret_is(tmp_path: Path) -> None:
     settings = load_settings(file, {}, {"HOSTNAME": "shop-bot-3"})
     assert (settings.instance, settings.bots[0].file.name) == ("shop-bot-3", "bot.yaml")
     assert settings.kafka.client["sasl.password"] == "of-nobody"
-
-
-def test_the_settings_are_valid_by_the_schema_that_editors_get() -> None:
-    validator = Draft202012Validator(file_schema())
-    Draft202012Validator.check_schema(file_schema())
-    sample = YAML(typ="safe").load(block("yaml", "# stream-worker.yaml"))
-    validator.validate(sample)
-    validator.validate({"kafka": {"commit_interval_ms": "${INTERVAL:-50}"}, "admission": {"tenants": "${TENANTS}"}})
-    mistakes: list[dict[str, object]] = [
-        {"kafkaa": {}},
-        {"kafka": {"commit_interval_ms": "often"}},
-        {"device": "gpu"},
-        {"kafka": "${X}"},
-    ]
-    for wrong in mistakes:
-        assert not validator.is_valid(wrong), wrong
 
 
 def test_the_least_event_is_one() -> None:

@@ -114,16 +114,3 @@ def test_settings_are_shown_in_each_format_without_colours_in_a_pipe(output: str
 )
 def test_every_error_has_its_exit_code(error: StreamWorkerError, code: int) -> None:
     assert exit_code(error) == code
-
-
-def test_help_names_every_exit_code(tmp_path: Path) -> None:
-    shown = " ".join(run("--help", tmp_path).stdout.split())
-    assert all(f" {code.value} " in shown for code in ExitCode)
-
-
-def test_no_colour_where_it_is_not_wanted(tmp_path: Path) -> None:
-    wanted = run("run --kafkaa", tmp_path, FORCE_COLOR="1", TERM="xterm-256color")
-    plain = run("run --kafkaa", tmp_path, FORCE_COLOR="1", TERM="xterm-256color", NO_COLOR="1")
-    colour = "\x1b[31m"
-    assert colour in wanted.stderr
-    assert colour not in plain.stderr

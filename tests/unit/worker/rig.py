@@ -16,7 +16,7 @@ from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.caller import Caller
 from stream_worker.clock import Clock, ManualClock
 from stream_worker.connection import Connection
-from stream_worker.conversation.store import MemoryStore
+from stream_worker.conversation.store import MemoryStore, Store
 from stream_worker.embedded.memory_broker import MemoryBroker
 from stream_worker.embedded.memory_edge import MemoryEdge
 from stream_worker.errors import StreamWorkerError
@@ -70,6 +70,8 @@ class Journal:
     aborts: list[str] = field(default_factory=list)
     failures: list[DeadLetterReason] = field(default_factory=list)
     calls: list[tuple[str, str | None]] = field(default_factory=list)
+    restored: list[int] = field(default_factory=list)
+    """Records of the changelog that were read, of each partition that was taken."""
     replaced: int = 0
     late: int = 0
     deltas_dropped: int = 0
@@ -111,7 +113,8 @@ class Journal:
     def called(self, turn: Turn, name: str, seconds: float, failure: str | None) -> None:
         self.calls.append((name, failure))
 
-    def taken(self, partition: int, term: int, seconds: float, records: int) -> None: ...
+    def taken(self, partition: int, term: int, seconds: float, records: int) -> None:
+        self.restored.append(records)
 
     def released(self, partitions: int, lost: bool) -> None: ...
 
@@ -205,6 +208,8 @@ class Rig:
         self._caller = caller
         self._encoder = encoder
         self.workers: dict[str, RunningWorker] = {}
+        self.stores: dict[str, Store] = {}
+        """Local copies that outlive their workers; of names that are not in it a worker starts without one."""
 
     def start(self, name: str = "w0", *, heard: bool = True) -> RunningWorker:
         """A worker; one that is not `heard` tells nobody but its journal."""
@@ -222,7 +227,7 @@ class Rig:
             Parts(
                 edge=edge,
                 connection=connection,
-                store=MemoryStore(),
+                store=self.stores.get(name) or MemoryStore(self.clock),
                 engine=inbox.device,
                 inbox=inbox,
                 caller=self._caller(inbox.put),

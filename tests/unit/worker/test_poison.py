@@ -111,7 +111,7 @@ def poison_is_found(rig: Rig, conversations: list[int], poison_at: int, workers:
     workers=st.integers(1, 2),
     running=st.sampled_from([1, 4, 64]),
 )
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_poison_event_costs_three_crashes_at_most_and_nobody_elses_reply(
     conversations: list[int], data: st.DataObject, workers: int, running: int
 ) -> None:

@@ -1,0 +1,128 @@
+"""Dead letters as an operator sees them: what they are, what became of each, which ones are meant. Pure.
+
+Nothing here holds or shows what a person wrote but `Letter.record`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from stream_worker.contracts import dead_letter as names
+from stream_worker.contracts.headers import REDRIVE
+from stream_worker.record import Outgoing, Record
+
+
+class Fate(StrEnum):
+    """What became of a letter."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One dead letter: `record` as it lies in the topic, and what its headers say of the original."""
+
+    record: Record
+    reason: str
+    message: str
+    bot: str
+    source: str
+    """Topic, partition and offset of the original."""
+    order: tuple[str, int, int]
+    is_truncated: bool
+    fate: Fate = Fate.OPEN
+    redrives: int = 0
+
+    @property
+    def place(self) -> str:
+        """Its name: partition and offset in the dead-letter topic."""
+        return f"{self.record.partition}/{self.record.offset}"
+
+    @property
+    def conversation(self) -> str:
+        return (self.record.key or b"").decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which letters are meant; empty fields let everything through."""
+
+    reasons: frozenset[str] = frozenset()
+    since_ms: int = 0
+    until_ms: int | None = None
+    bot: str = ""
+    conversation: str = ""
+    places: frozenset[str] = frozenset()
+    fates: frozenset[Fate] = frozenset({Fate.OPEN})
+
+    def holds(self, letter: Letter) -> bool:
+        at = letter.record.timestamp_ms
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and self.since_ms <= at
+            and (self.until_ms is None or at < self.until_ms)
+            and (not self.bot or letter.bot == self.bot)
+            and (not self.conversation or letter.conversation == self.conversation)
+            and (not self.places or letter.place in self.places)
+            and letter.fate in self.fates
+        )
+
+
+@dataclass(slots=True)
+class Letters:
+    """All letters of the topic, fed with its records in the order of each partition."""
+
+    _by_place: dict[str, Letter] = field(default_factory=dict)
+    _marks: list[tuple[str, Fate]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        if names.MARKS in headers:
+            self._marks.append((headers[names.MARKS], Fate(headers[names.MARK])))
+            return
+        letter = _letter(record, headers)
+        self._by_place[letter.place] = letter
+
+    def find(self, wanted: Wanted) -> list[Letter]:
+        """Those that are meant, in the order of the originals: so they are redriven."""
+        letters = dict(self._by_place)
+        for place, fate in self._marks:
+            if (letter := letters.get(place)) is not None:
+                redrives = letter.redrives + (fate is Fate.REDRIVEN)
+                letters[place] = replace(letter, fate=fate, redrives=redrives)
+        return sorted(filter(wanted.holds, letters.values()), key=lambda letter: letter.order)
+
+
+def _letter(record: Record, headers: dict[str, str]) -> Letter:
+    topic, partition = headers.get(names.TOPIC, ""), headers.get(names.PARTITION, "-1")
+    offset = headers.get(names.OFFSET, "-1")
+    return Letter(
+        record=record,
+        reason=headers.get(names.REASON, ""),
+        message=headers.get(names.MESSAGE, ""),
+        bot=headers.get(names.BOT, ""),
+        source=f"{topic}/{partition}/{offset}",
+        order=(topic, int(partition), int(offset)),
+        is_truncated=names.TRUNCATED in headers,
+    )
+
+
+def redriven(letter: Letter, topic: str) -> Outgoing:
+    """The original event again: key, value and headers as they came, and `redrive`, other than at any time before."""
+    kept = [
+        (name, value) for name, value in letter.record.headers if name != REDRIVE and not name.startswith(names.PREFIX)
+    ]
+    mark = f"{letter.place}/{letter.redrives + 1}".encode()
+    return Outgoing(topic, letter.record.key, letter.record.value, (*kept, (REDRIVE, mark)))
+
+
+def mark(letter: Letter, topic: str, fate: Fate) -> Outgoing:
+    """What says so from now on."""
+    headers = ((names.MARKS, letter.place.encode()), (names.MARK, fate.value.encode()))
+    return Outgoing(topic, letter.record.key, None, headers)
+
+
+def batches(letters: Sequence[Letter], size: int) -> Iterable[Sequence[Letter]]:
+    return (letters[start : start + size] for start in range(0, len(letters), size))

@@ -1,0 +1,95 @@
+"""A worker that comes back to its disk goes on with its local copy, and loses nothing with a bad one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from stream_worker import taking
+from stream_worker.conversation.copy import tail_start
+from stream_worker.conversation.state import load_state
+from stream_worker.conversation.store import MemoryStore
+from stream_worker.errors import Code, LocalStateUnusable
+from tests import checker
+from tests.unit.worker.rig import Rig, settings
+
+
+def _rig() -> Rig:
+    rig = Rig(settings(topics={"partitions": 1}))
+    rig.stores["w0"] = MemoryStore(rig.clock)
+    return rig
+
+
+def _turns(rig: Rig, conversation: str) -> int:
+    raw = rig.stores["w0"].get(0, conversation.encode())
+    return load_state(raw).turns if raw else 0
+
+
+def copy_is_gone_on_with(rig: Rig) -> None:
+    """w0 answers, and is killed; another one goes on; w0 comes back to its disk."""
+    rig.start("w0")
+    for number in range(30):
+        rig.send(f"c-{number}", message_id=f"m-{number}", text="hello")
+    rig.run(3.0)
+    rig.kill("w0")
+    rig.start("w1")
+    rig.run(10.0, step=0.05)
+    rig.send("c-0", message_id="m-again", text="hello")
+    rig.run(3.0)
+    rig.stop("w1")
+    read = rig.start("w0").journal
+    rig.run(3.0)
+    rig.send("c-0", message_id="m-third", text="hello")
+    rig.run(3.0)
+    assert (_turns(rig, "c-0"), _turns(rig, "c-1")) == (3, 1), "the copy is not the changelog's"
+    assert sum(read.restored) < 15, "more than the tail was read"
+    changelog = [(each.key or b"", each.value) for each in rig.broker.read_committed(rig.settings.changelog)]
+    checker.state_is_what_was_published(rig.replies, changelog)
+
+
+def test_only_the_tail_is_read_and_it_is_enough() -> None:
+    copy_is_gone_on_with(_rig())
+
+
+@contextmanager
+def _planted(bug: Any) -> Iterator[None]:
+    vars(taking)["tail_start"] = bug
+    try:
+        yield
+    finally:
+        vars(taking)["tail_start"] = tail_start
+
+
+def test_a_copy_that_is_taken_for_current_or_never_used_is_noticed() -> None:
+    with _planted(lambda copy, *, log_end, **_: None if copy is None else log_end - 1), pytest.raises(AssertionError):
+        copy_is_gone_on_with(_rig())
+    with _planted(lambda copy, **_: None), pytest.raises(AssertionError, match="more than the tail"):
+        copy_is_gone_on_with(_rig())
+
+
+class _BadDisk(MemoryStore):
+    """Refuses a number of writes."""
+
+    refuses = 0
+
+    def apply(self, *arguments: Any) -> None:
+        if self.refuses:
+            self.refuses -= 1
+            raise LocalStateUnusable(Code.STORE_UNUSABLE, "no space left on device")
+        super().apply(*arguments)
+
+
+def test_a_full_disk_costs_a_restore_and_no_event() -> None:
+    rig = _rig()
+    disk = rig.stores["w0"] = _BadDisk(rig.clock)
+    journal = rig.start("w0").journal
+    rig.run(1.0)
+    for number in range(20):
+        rig.send(f"c-{number % 5}", message_id=f"m-{number}", text="hello")
+    disk.refuses = 1
+    rig.run(20.0, step=0.02)
+    assert journal.replaced == 1
+    assert set(map(tuple, rig.outcomes.values())) == {("replied",)}
+    assert len(rig.outcomes) == 20
+    assert sum(_turns(rig, f"c-{number}") for number in range(5)) == 20
