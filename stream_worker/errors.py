@@ -3,7 +3,7 @@
     StreamWorkerError
     ├── Misconfigured        a person must change something; the process ends with exit code 2
     ├── Missing              a broker, model or file is not there; exit code 3
-    ├── BadEvent             an attempt of the turn; after `max_attempts` a dead letter
+    ├── BadEvent             a dead letter: trying again would not help
     ├── ClientsBroken        drop every assignment, make new clients, join again
     ├── LocalStateUnusable   wipe the local copy, drop every assignment, restore from the changelog
     ├── PartitionRefused     this partition is not taken until a person has looked
@@ -11,7 +11,7 @@
     └── Fatal                end the process; the group takes over
 
 A message says what happened, where, and what to do; never the text of a chat message.
-Every message carries a stable code, `SW-K012`, explained in docs/reference/errors.md.
+Every message carries a stable code, `SW-K012`; docs/reference/errors.md lists them.
 """
 
 from enum import Enum
@@ -92,7 +92,7 @@ class Missing(StreamWorkerError):
 
 
 class BadEvent(StreamWorkerError):
-    """This event cannot be answered; trying again will not help beyond `max_attempts`."""
+    """This event cannot be answered; trying again would not help."""
 
     def __init__(self, code: Code, message: str, reason: DeadLetterReason) -> None:
         super().__init__(code, message)

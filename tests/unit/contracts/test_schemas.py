@@ -1,7 +1,10 @@
 """The schemas say what the records are: examples and generated records are valid, and a break is found."""
 
 import copy
+import gzip
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +113,18 @@ def test_asyncapi_names_every_topic_with_its_record() -> None:
         for message in channel["messages"].values():
             body = document["components"]["messages"][message["$ref"].rpartition("/")[2]]
             assert body["bindings"]["kafka"]["key"]["type"] == "string"
+
+
+#: AsyncAPI's own schema of its 3.0.0 documents, from the npm package `@asyncapi/specs` 6.11.1 (Apache-2.0), compressed.
+ASYNCAPI = Path(__file__).parents[2] / "data" / "asyncapi-3.0.0.schema.json.gz"
+
+
+def test_asyncapi_is_valid_by_the_schema_of_asyncapi() -> None:
+    validator = Draft7Validator(json.loads(gzip.decompress(ASYNCAPI.read_bytes())))
+    document: Any = YAML(typ="safe", pure=True).load(generate()["asyncapi.yaml"])
+    validator.validate(document)
+    document["channels"]["replies"]["adress"] = "misspelt"
+    assert not validator.is_valid(document)
 
 
 def test_the_same_schemas_break_nothing() -> None:
