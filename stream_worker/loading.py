@@ -14,6 +14,7 @@ from stream_worker.bot.bot import Bot
 from stream_worker.clock import Clock
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.inference.device import Models
+from stream_worker.inference.engine import Engine
 from stream_worker.inference.models import resolve_model
 from stream_worker.inference.scripted import ScriptedStepper
 from stream_worker.inference.stepper import Encoder, Stepper
@@ -64,6 +65,13 @@ def _stepper(
             return stepper, lambda tokens: IdPrompter(chat_format, tokenizer, prompt_limit(tokens, longest_reply))
         case _:
             assert_never(engine.kind)
+
+
+def context_tokens(engine: Engine) -> int:
+    """What the loaded engine has for one prompt and its reply."""
+    capacity = engine.stats().kv_capacity_tokens
+    context = engine.capabilities.max_context_tokens
+    return min(context, capacity) if capacity else context
 
 
 def prompt_limit(context_tokens: int, longest_reply: int) -> int:

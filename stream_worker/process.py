@@ -29,7 +29,7 @@ from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread
 from stream_worker.kafka.edge import Identity, KafkaEdge, identity
-from stream_worker.loading import load
+from stream_worker.loading import context_tokens, load
 from stream_worker.observability.health import HealthBoard, HealthServer
 from stream_worker.observability.logs import configure_logs
 from stream_worker.observability.metric_table import Label, Loop, Metric
@@ -132,7 +132,7 @@ def _serve(
             engine=engine,
             inbox=inbox,
             caller=HttpCaller(settings.calls, io, inbox.put, clock),
-            prompter=loading.prompter(_context_tokens(engine)),
+            prompter=loading.prompter(context_tokens(engine)),
             bots=bots,
             observer=Reporter(settings, metrics, board, engine, clock),
             watchdog=Watchdogs(DeviceWatchdog(engine, clock, settings.engine.device_stall_ms), io),
@@ -150,13 +150,6 @@ def _serve(
         store.close()
         engine.close(_CLOSE_S)
         io.close(_CLOSE_S)
-
-
-def _context_tokens(engine: DeviceThread) -> int:
-    """What the loaded engine has for one prompt and its reply."""
-    capacity = engine.stats().kv_capacity_tokens
-    context = engine.capabilities.max_context_tokens
-    return min(context, capacity) if capacity else context
 
 
 def _stop(worker: Worker, board: HealthBoard) -> None:

@@ -34,6 +34,7 @@ class Panel(StrEnum):
     START = "Start"
     RUN = "Run"
     UNDERSTAND = "Understand"
+    TEST = "Test"
     OPERATE = "Operate"
 
 
@@ -59,6 +60,7 @@ COMMANDS = {
     entry.name: entry
     for entry in (
         Entry("demo", Panel.START, "Chat with the demo bot on an embedded Kafka."),
+        Entry("init", Panel.START, "Write a new project: a bot, examples, tests, settings."),
         Entry("chat", Panel.START, "Chat with a running worker, and watch each reply being generated."),
         Entry("send", Panel.START, "Send one message as an event."),
         Entry("run", Panel.RUN, "Run a worker."),
@@ -66,6 +68,7 @@ COMMANDS = {
         Entry("topics", Panel.RUN, "Create and check the topics.", is_group=True),
         Entry("config", Panel.RUN, "Check and show the settings.", is_group=True),
         Entry("nlu", Panel.UNDERSTAND, "Train, evaluate and try the understanding.", is_group=True),
+        Entry("test", Panel.TEST, "Play golden conversations of a bot in memory."),
         Entry("status", Panel.OPERATE, "Show the group's members, partitions and lag."),
         Entry("dlq", Panel.OPERATE, "Look through dead letters, send them back, put them aside.", is_group=True),
         Entry("schemas", Panel.OPERATE, "Write or check the schemas of all topics."),

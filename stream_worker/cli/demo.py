@@ -149,29 +149,18 @@ def _worker(console: "Console", settings: "Settings") -> Iterator["Settings"]:
 
 def _prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
     """The bot's file, and its understanding, trained where it is not there for these examples yet."""
-    import shutil
-    import subprocess
-    from hashlib import blake2b
     from importlib.resources import files
 
-    from stream_worker.errors import Code, Missing
+    from stream_worker.golden.heads import ensure_heads
+    from stream_worker.settings.understanding import UnderstandingSettings
 
     templates = files("stream_worker") / "templates" / "demo"
-    examples = templates.joinpath("nlu.yml").read_bytes()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bot.yaml").write_bytes(templates.joinpath("bot.yaml").read_bytes())
-    (folder / "nlu.yml").write_bytes(examples)
-    stamp, heads = folder / "heads.trained-from", folder / "heads"
-    version = blake2b(examples, digest_size=8).hexdigest()
-    if heads.is_dir() and stamp.is_file() and stamp.read_text() == version:
-        return
-    progress("Training the demo bot's understanding, once")
-    shutil.rmtree(heads, ignore_errors=True)
-    command = [sys.executable, "-m", "stream_worker", "nlu", "train", str(folder / "nlu.yml"), "-o", str(heads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Missing(Code.HEADS_NOT_FOUND, f"training failed: {done.stderr.strip() or done.stdout.strip()}")
-    stamp.write_text(version)
+    for name in ("bot.yaml", "nlu.yml"):
+        (folder / name).write_bytes(templates.joinpath(name).read_bytes())
+    encoder = UnderstandingSettings().encoder or ""
+    told = "Training the demo bot's understanding, once"
+    ensure_heads(folder / "heads", folder / "nlu.yml", encoder, lambda _: progress(told))
 
 
 def _start_worker(settings: "Settings", folder: Path) -> "subprocess.Popen[bytes]":

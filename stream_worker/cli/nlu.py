@@ -62,8 +62,8 @@ def train(
 
 @app.command(epilog="Example: stream-worker nlu evaluate heads nlu.yml --folds 5")
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="The folder that `nlu train` wrote.")],
-    data: Annotated[list[Path], typer.Argument(help="Files or folders of examples.")],
+    model: Annotated[Path, typer.Argument(help="The folder that `nlu train` wrote.")] = Path("heads"),
+    data: Annotated[list[Path], typer.Argument(help="Files or folders of examples.")] = [Path("nlu.yml")],  # noqa: B006
     encoder: EncoderOption = _DEFAULTS.encoder or "",
     folds: Annotated[
         int,

@@ -48,6 +48,8 @@ class Dialogue(Struct, frozen=True, kw_only=True):
     """Messages in a row that were not understood."""
     complaints: int = 0
     """Messages in a row in a bad mood."""
+    language: str = ""
+    """What the sender last wrote in, for messages without a word ("B7781")."""
     at: int = 0
     """When it was last spoken of, wall time in milliseconds."""
 

@@ -21,7 +21,7 @@ from stream_worker.conversation.state import Change, ConversationState, Dialogue
 from stream_worker.stages import forms
 from stream_worker.stages.facts import facts_text
 from stream_worker.stages.handoff import GIVEN_BACK
-from stream_worker.stages.reading import Heard, Reading, UsedSlot, read, referred
+from stream_worker.stages.reading import Heard, Reading, UsedSlot, read, referred, speaks
 
 __all__ = ["Heard", "UsedSlot"]
 
@@ -103,7 +103,10 @@ def decide(bot: Bot, state: ConversationState, heard: Heard) -> Decision:
 
 def plan(bot: Bot, state: ConversationState, heard: Heard) -> Plan:
     """What is to be done about a turn. Raises BadEvent where a template fails."""
-    planner = _Planner(bot, heard, read(bot, heard), _remembered(bot, state, heard))
+    dialogue = _remembered(bot, state, heard)
+    if not speaks(heard.text) and dialogue.language:
+        heard = replace(heard, language=dialogue.language)
+    planner = _Planner(bot, heard, read(bot, heard), replace(dialogue, language=heard.language))
     if heard.trigger is not None:
         found = planner.run(None, bot.triggers[heard.trigger.name], (), dict(heard.trigger.arguments))
     else:

@@ -1,5 +1,7 @@
 """What a turn's messages say, before it is held against what was said earlier. Pure."""
 
+import re
+
 from msgspec import Struct
 
 from stream_worker.bot.bot import Bot, IntentRule, SlotKind
@@ -52,6 +54,15 @@ class Reading(Struct, frozen=True, kw_only=True):
     @property
     def names(self) -> frozenset[str]:
         return frozenset([slot.name for slot in self.found] + [name for name, _ in self.denied])
+
+
+_SPEAKS = re.compile(r"[^\W\d_]{3,}|[^\x00-\u02ff\W\d_]")
+"""A word, or a letter of another script than the Latin one."""
+
+
+def speaks(text: str) -> bool:
+    """Whether a text says what language it is in."""
+    return _SPEAKS.search(text) is not None
 
 
 def read(bot: Bot, heard: Heard) -> Reading:
