@@ -1,0 +1,46 @@
+"""Every command on the pages for bad days runs on a broker, with its application's topics and one dead letter."""
+
+import re
+import shlex
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from stream_worker.cli.app import app
+from tests.kafka.cluster import QUICK, Cluster
+from tests.kafka.conftest import SettingsFor, broker, settings_for  # noqa: F401
+
+_PAGES = ("poison-event", "restore", "full-disk", "stuck-lag", "zombie")
+_ROOT = Path(__file__).parents[2]
+
+
+def _commands(page: str) -> list[str]:
+    text = (_ROOT / "docs" / "operations" / f"{page}.md").read_text()
+    return re.findall(r"^\$ stream-worker (.*)$", text, re.M)
+
+
+@pytest.mark.parametrize("page", _PAGES)
+def test_a_page_has_commands(page: str) -> None:
+    assert _commands(page)
+
+
+def test_every_command_of_the_pages_runs(
+    settings_for: SettingsFor,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = settings_for(kafka=QUICK)
+    with Cluster(settings) as cluster:
+        cluster.start()
+        for partition in ("0", "1"):
+            cluster.events.raw(partition, b"no event")
+        cluster.run_until(lambda: len(cluster.outputs.dead_letter_headers) == 2, "dead letters")
+        cluster.stop()
+    file = tmp_path / "stream-worker.yaml"
+    file.write_bytes(orjson.dumps(settings.model_dump(mode="json", exclude_defaults=True)))
+    monkeypatch.chdir(tmp_path)
+    for command in dict.fromkeys(each for page in _PAGES for each in _commands(page)):
+        done = CliRunner().invoke(app, shlex.split(command))
+        assert done.exit_code == 0, f"{command}: {done.output}"
