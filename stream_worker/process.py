@@ -29,7 +29,7 @@ from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
 from stream_worker.inference.device import DeviceThread
 from stream_worker.kafka.edge import Identity, KafkaEdge, identity
-from stream_worker.loading import context_tokens, load
+from stream_worker.loading import check_features, context_tokens, load
 from stream_worker.observability.health import HealthBoard, HealthServer
 from stream_worker.observability.logs import configure_logs
 from stream_worker.observability.metric_table import Label, Loop, Metric
@@ -111,8 +111,10 @@ def _serve(
     declare_topic(settings, metrics)
     loading = load(settings, bots.all, cache_folder("models"), clock, progress)
     io = IoThread(clock, lambda: board.beat(Loop.IO))
-    engine = DeviceThread(loading.models, inbox.put, clock)
-    engine.wait_ready(_LOAD_S)
+    device = DeviceThread(loading.models, inbox.put, clock)
+    device.wait_ready(_LOAD_S)
+    engine = loading.engine(device, io, inbox.put)
+    check_features(bots.all, engine.capabilities)
     board.engine_loaded = True
     metrics.declare(Label.MODEL, [engine.capabilities.model])
     settings_digest = settings_hash(settings)
@@ -135,7 +137,7 @@ def _serve(
             prompter=loading.prompter(context_tokens(engine)),
             bots=bots,
             observer=Reporter(settings, metrics, board, engine, clock),
-            watchdog=Watchdogs(DeviceWatchdog(engine, clock, settings.engine.device_stall_ms), io),
+            watchdog=Watchdogs(DeviceWatchdog(device, clock, settings.engine.device_stall_ms), io),
             clock=clock,
             settings_hash=settings_digest,
             adopt_group=adopt_group,

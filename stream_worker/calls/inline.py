@@ -20,44 +20,62 @@ class InlineIo:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._selector = _Impatient()
-        self._loop = _Loop(self._selector, clock)
-        self._selector.idle = self._loop.stop
-        self._jobs = Jobs(self._loop)
+        self._running: _Running | None = None
+        self._closed = False
         self._orders = 0
 
     def start(self, key: Hashable, job: Job) -> None:
-        self._soon(lambda: self._jobs.start(key, job))
+        self._soon(lambda jobs: jobs.start(key, job))
 
     def cancel(self, key: Hashable) -> None:
-        self._soon(lambda: self._jobs.cancel(key))
+        self._soon(lambda jobs: jobs.cancel(key))
 
     def seconds_until_ready(self) -> float:
         """How far the clock may be moved until a job goes on; infinite when none waits for time."""
-        return 0.0 if self._orders else max(0.0, self._selector.due - self._clock.monotonic())
+        if self._running is None:
+            return float("inf")
+        return 0.0 if self._orders else max(0.0, self._running.selector.due - self._clock.monotonic())
 
     def pump(self) -> None:
         """Lets every job run until it waits. Raises what escaped one."""
-        if self._loop.is_closed():
+        if self._running is None:
             return
         self._orders = 0
-        self._loop.run_forever()
-        if self._jobs.failure is not None:
-            raise self._jobs.failure
+        self._running.loop.run_forever()
+        if self._running.jobs.failure is not None:
+            raise self._running.jobs.failure
 
     def close(self) -> None:
         """Every job is cancelled and has ended."""
-        if not self._loop.is_closed():
-            self._selector.idle = None
-            self._loop.run_until_complete(self._jobs.cancel_all())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-            self._orders, self._selector.due = 0, float("inf")
+        self._closed = True
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
-    def _soon(self, call: Callable[[], None]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon(call)
-            self._orders += 1
+    def _soon(self, call: Callable[[Jobs], None]) -> None:
+        if self._closed:
+            return
+        if self._running is None:
+            # Made for the first job: whoever starts none need not close anything.
+            self._running = _Running(self._clock)
+        self._running.loop.call_soon(call, self._running.jobs)
+        self._orders += 1
+
+
+class _Running:
+    """The loop and what belongs to it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.selector = _Impatient()
+        self.loop = _Loop(self.selector, clock)
+        self.selector.idle = self.loop.stop
+        self.jobs = Jobs(self.loop)
+
+    def close(self) -> None:
+        self.selector.idle = None
+        self.loop.run_until_complete(self.jobs.cancel_all())
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
 
 
 class _Impatient(SelectSelector):

@@ -1,6 +1,6 @@
 """`config`: check and show the settings, and their JSON Schema."""
 
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
@@ -91,10 +91,18 @@ def _check_models(settings: Settings) -> None:
         typer.echo(text, err=True)
 
     models = load(settings, load_bots(settings).all, cache_folder("models"), SystemClock(), report).models
-    engine = models.stepper().capabilities.model
-    # Loading has refused every other template.
-    template = "; its chat template is append-only" if settings.engine.kind == "torch" else ""
-    typer.echo(f"The engine loads {engine}{template}.")
+    match settings.engine.kind:
+        case "torch" | "scripted":
+            engine = models.stepper().capabilities.model
+            # Loading has refused every other template.
+            template = "; its chat template is append-only" if settings.engine.kind == "torch" else ""
+            typer.echo(f"The engine loads {engine}{template}.")
+        case "vllm":
+            typer.echo("The model and its append-only chat template are there; vLLM was not started.")
+        case "openai":
+            typer.echo(f"Replies come from {settings.engine.openai.base_url}, which was not asked.")
+        case _:
+            assert_never(settings.engine.kind)
     if models.encoder() is not None:
         typer.echo(f"The encoder loads {settings.understanding.encoder}; the trained understanding fits it.")
 

@@ -9,7 +9,7 @@ from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import Bots
 from stream_worker.bot.loader import load_bots
 from stream_worker.cache import cache_folder
-from stream_worker.errors import Code, Missing
+from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.golden.conversation import Golden
 from stream_worker.golden.coverage import coverage
 from stream_worker.golden.heads import ensure_heads
@@ -89,6 +89,10 @@ class Suite:
             from stream_worker.loading import load
 
             self._model = load(self.settings, self.bots.all, cache_folder("models"), SystemClock(), progress)
+            if self._model.generator is not None:
+                kind = self.settings.engine.kind
+                message = f"engine.kind is {kind}, whose replies take real time: conversations are tested with torch"
+                raise Misconfigured(Code.CONFIG_INVALID_VALUE, message)
         self.stage = Stage(self.settings, self.bots, lambda: self._encoders, self._model)
 
     def run(self, goldens: Sequence[Golden], repeat: int = 1, judge: Judge | None = None) -> Report:

@@ -5,7 +5,7 @@ Runs on the device thread only; no method waits for anything but the device.
 
 from typing import Protocol
 
-from stream_worker.inference.engine import Capabilities
+from stream_worker.inference.engine import Capabilities, Forgetting, Takes
 from stream_worker.orders import Encode, Forget, Generate, Result, TurnRef
 
 
@@ -46,6 +46,33 @@ class Stepper(Protocol):
     def seconds_until_ready(self) -> float:
         """0 while a step would do something now; else how long the device thread may wait."""
         ...
+
+
+class NoStepper:
+    """A `Stepper` for a device that only encodes. What it declares is nobody's business."""
+
+    capabilities = Capabilities(
+        takes=Takes.IDS,
+        deterministic=False,
+        forgetting=Forgetting.NONE,
+        model="",
+        max_context_tokens=0,
+        features=frozenset(),
+    )
+    running = waiting = kv_tokens = kv_capacity_tokens = 0
+
+    def add(self, order: Generate) -> None:  # noqa: ARG002
+        raise RuntimeError("a reply is asked of a device that only encodes")
+
+    def cancel(self, ref: TurnRef) -> None: ...
+
+    def forget(self, order: Forget) -> None: ...
+
+    def step(self) -> list[Result]:
+        return []
+
+    def seconds_until_ready(self) -> float:
+        return float("inf")
 
 
 class Encoder(Protocol):

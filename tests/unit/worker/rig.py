@@ -14,6 +14,7 @@ from stream_worker.assembly import Parts, assemble
 from stream_worker.bot.bot import Bot, Fallback, IntentRule, ModelReply
 from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.caller import Caller
+from stream_worker.calls.inline import InlineIo
 from stream_worker.clock import Clock, ManualClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import MemoryStore, Store
@@ -23,6 +24,7 @@ from stream_worker.errors import StreamWorkerError
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Encoder, Stepper
+from stream_worker.loading import Loading, MakeGenerator
 from stream_worker.observer import Observer, Snapshot
 from stream_worker.orders import Call, Generate, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
@@ -140,22 +142,27 @@ class InlineInbox:
         self._clock = clock
         self._results: list[Result] = []
         self.device: InlineDevice | None = None
+        self.io = InlineIo(clock)
 
     def put(self, result: Result) -> None:
         self._results.append(result)
 
     def drain(self) -> list[Result]:
-        assert self.device is not None
-        self.device.pump()
+        self._pump()
         results, self._results = self._results, []
         return results
 
     def wait(self, seconds: float) -> None:
+        self._pump()
+        if not self._results:
+            assert self.device is not None
+            self._clock.advance(min(seconds, self.device.seconds_until_ready(), self.io.seconds_until_ready()))
+            self._pump()
+
+    def _pump(self) -> None:
         assert self.device is not None
         self.device.pump()
-        if not self._results:
-            self._clock.advance(min(seconds, self.device.seconds_until_ready()))
-            self.device.pump()
+        self.io.pump()
 
 
 class NoCaller:
@@ -180,7 +187,10 @@ class RunningWorker:
 
 
 class Rig:
-    """One broker, any number of workers. `others` are bots of channels of their own."""
+    """One broker, any number of workers. `others` are bots of channels of their own.
+
+    `generator` makes who generates in the device's place, as with a model server.
+    """
 
     def __init__(
         self,
@@ -195,6 +205,7 @@ class Rig:
         listening: Callable[[InlineDevice, ManualClock], Observer] | None = None,
         caller: Callable[[Callable[[Result], None]], Caller] = lambda _: NoCaller(),
         encoder: Encoder | None = None,
+        generator: MakeGenerator | None = None,
     ) -> None:
         """`listening` makes the observer, instead of a journal."""
         self.settings = configured or settings()
@@ -207,6 +218,7 @@ class Rig:
         self._listening = listening
         self._caller = caller
         self._encoder = encoder
+        self._generator = generator
         self.workers: dict[str, RunningWorker] = {}
         self.stores: dict[str, Store] = {}
         """Local copies that outlive their workers; of names that are not in it a worker starts without one."""
@@ -222,13 +234,14 @@ class Rig:
             encoder=lambda: self._encoder,
         )
         inbox.device = InlineDevice(models, inbox.put, self.clock)
+        loading = Loading(models, lambda _: self._prompter, self._generator)
         worker = assemble(
             self.settings,
             Parts(
                 edge=edge,
                 connection=connection,
                 store=self.stores.get(name) or MemoryStore(self.clock),
-                engine=inbox.device,
+                engine=loading.engine(inbox.device, inbox.io, inbox.put),
                 inbox=inbox,
                 caller=self._caller(inbox.put),
                 prompter=self._prompter,
