@@ -97,11 +97,17 @@ def refuse_foreign_group(admin: AdminClient, settings: Settings) -> None:
 
 
 def _topics_of(admin: AdminClient, group: str) -> set[str]:
-    """Where the group has offsets, or its members partitions."""
+    """Where the group has offsets, or its members partitions.
+
+    One after the other: librdkafka (2.16) ends the process with a segmentation fault where an administrator asks for
+    offsets of a coordinator that loads or moves (`rd_kafka_handle_OffsetFetch` refreshes a group that is not there).
+    Who could describe the group before has a coordinator that answers.
+    """
     (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
-    asked = [ConsumerGroupTopicPartitions(group)]
-    (offsets,) = admin.list_consumer_group_offsets(asked, request_timeout=_CALL_S).values()
     owned = [place for member in described.result().members for place in member.assignment.topic_partitions]
+    (offsets,) = admin.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group)], request_timeout=_CALL_S
+    ).values()
     return {place.topic for place in (*offsets.result().topic_partitions, *owned)}
 
 
