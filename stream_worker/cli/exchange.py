@@ -19,7 +19,8 @@ from stream_worker.contracts.delta import Delta, DeltaState
 from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
 from stream_worker.errors import Code, Missing
-from stream_worker.kafka.gateway import Gateway, Place, Published
+from stream_worker.kafka.event_sender import Place
+from stream_worker.kafka.gateway import Gateway, Published
 from stream_worker.outcome import Outcome
 
 

@@ -6,20 +6,19 @@ no group, and so disturbs nobody.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 from pydantic import TypeAdapter
 
 from stream_worker.contracts.analysis import Analysis
 from stream_worker.contracts.delta import Delta
 from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
-from stream_worker.errors import Code, Fatal, Missing
 from stream_worker.kafka.client_settings import admin_settings
-from stream_worker.kafka.clients import make_consumer, make_producer
+from stream_worker.kafka.clients import make_consumer
+from stream_worker.kafka.event_sender import EventSender, Place
 from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.settings import Settings
 
@@ -28,26 +27,12 @@ Published = Reply | Delta | Analysis | EventMetric
 _CALL_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an event was written."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic} partition {self.partition} offset {self.offset}"
-
-
 class Gateway:
     """Raises Missing when no broker answers, or a topic is not there; Fatal without the rights."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._events = settings.topics.events
+        self._sender = EventSender(settings)
         client = admin_settings(settings)
-        self._producer = make_producer({**client, "enable.idempotence": True, "partitioner": "murmur2_random"})
         self._consumer = make_consumer(
             {
                 **client,
@@ -95,24 +80,7 @@ class Gateway:
 
     def send(self, conversation: str, event: Mapping[str, object]) -> Place:
         """Writes an event and waits until the broker has it."""
-        written: list[Place] = []
-        failed: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, message: Any) -> None:
-            if error is not None:
-                failed.append(error)
-            else:
-                written.append(Place(message.topic(), message.partition(), message.offset()))
-
-        self._producer.produce(self._events, orjson.dumps(event), conversation, on_delivery=delivered)
-        self._producer.flush(_CALL_S)
-        if failed and (fault := beyond_repair(failed[0])) is not None:
-            raise fault
-        if failed:
-            raise Fatal(Code.RECORD_REFUSED, f"the event was not written to {self._events}: {failed[0].str()}")
-        if not written:
-            raise self._unreachable()
-        return written[0]
+        return self._sender.send(conversation, event)
 
     def close(self) -> None:
         self._consumer.close()
@@ -144,10 +112,3 @@ class Gateway:
             self._consumer.list_topics(topic, timeout=_CALL_S)
         except KafkaException as error:
             raise translated(error.args[0]) from error
-
-    def _unreachable(self) -> Missing:
-        return Missing(
-            Code.BROKER_UNREACHABLE,
-            f"no broker answers at {self._settings.kafka.bootstrap_servers}: start one with "
-            "`stream-worker broker start`, or set kafka.bootstrap_servers",
-        )

@@ -171,7 +171,7 @@ class KafkaSubscription:
         partition, offset = message.partition(), message.offset()
         if partition is None or offset is None or partition not in self._read_from:
             return None
-        headers = _headers(message)
+        headers = headers_of(message)
         return Record(
             self._topic,
             partition,
@@ -195,7 +195,7 @@ class KafkaSubscription:
         return [TopicPartition(self._topic, partition) for partition in partitions if partition in self._assigned]
 
 
-def _headers(message: Message) -> Headers | None:
+def headers_of(message: Message) -> Headers | None:
     """None where a header's name is not UTF-8: the client decodes names, and fails with a SystemError."""
     try:
         headers = message.headers()

@@ -16,7 +16,8 @@ from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
 from stream_worker.contracts.versions import Versions
 from stream_worker.errors import Code, Missing
-from stream_worker.kafka.gateway import Place, Published
+from stream_worker.kafka.event_sender import Place
+from stream_worker.kafka.gateway import Published
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 
 VERSIONS = Versions(worker="0", bot="b", bot_version="1", model="m", settings="s")
