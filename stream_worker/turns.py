@@ -245,7 +245,8 @@ class Turns:
             return
         self._set_timer(turn.deadline, turn.ref)
         assignment.turns[turn.ref.turn_id] = Understanding(turn)
-        self._engine.submit(Encode(ref=turn.ref, text=turn.text, heads=bot.understanding))
+        order = Encode(ref=turn.ref, text=turn.text, heads=bot.understanding, language=turn.parsed.language)
+        self._engine.submit(order)
 
     def _parsed(
         self,

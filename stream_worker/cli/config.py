@@ -104,7 +104,7 @@ def _check_models(settings: Settings) -> None:
         case _:
             assert_never(settings.engine.kind)
     if models.encoder() is not None:
-        typer.echo(f"The encoder loads {settings.understanding.encoder}; the trained understanding fits it.")
+        typer.echo("The encoder of the bots' understanding loads, and fits what was trained.")
 
 
 def _check_topics(settings: Settings) -> None:

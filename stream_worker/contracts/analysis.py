@@ -4,7 +4,7 @@ Holds text-like data (slot values, sampled ids): the same retention and
 masking as for replies applies.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from stream_worker.contracts.fields import Count, Identifier, Millis, Score
@@ -41,6 +41,46 @@ class SlotEvidence:
 
     score: Score | None = None
     """Its probability."""
+
+
+@dataclass(kw_only=True)
+class SentimentEvidence:
+    label: str
+    """`negative`, `neutral`, `positive`, or `unknown` where nothing is at hand that judges the language."""
+
+    score: Score
+    """How sure it is."""
+
+
+@dataclass(kw_only=True)
+class WordShare:
+    """A word of the message, and how much it spoke for a decision."""
+
+    start: Count
+    """First code point in the text."""
+
+    end: Count
+    """Code point after its last."""
+
+    weight: float
+    """From -1 to 1; negative: against."""
+
+
+@dataclass(kw_only=True)
+class DecisionEvidence:
+    """Which words spoke for one decision of the understanding."""
+
+    decision: str
+    """`intent`, `scope` or `slot`."""
+
+    outcome: str
+    """What was decided: the intent, `in_scope` or `out_of_scope`, the slot."""
+
+    method: str
+    """How the shares were found: `gradient_x_input` or `occlusion`."""
+
+    words: list[WordShare]
+    """The words and their shares."""
 
 
 @dataclass(kw_only=True)
@@ -131,8 +171,14 @@ class Analysis:
     versions: Versions
     """What produced it."""
 
+    sentiment: SentimentEvidence | None = None
+    """The message's sentiment; null without understanding."""
+
+    evidence: list[DecisionEvidence] = field(default_factory=list)
+    """Which words spoke for what; empty unless `understanding.evidence` is set."""
+
 
 def without_evidence(analysis: Analysis) -> Analysis:
     """The analysis without what may be long; it says so."""
     generation = replace(analysis.generation, sampled_ids=[]) if analysis.generation else None
-    return replace(analysis, intents=[], slots=[], generation=generation, truncated=True)
+    return replace(analysis, intents=[], slots=[], evidence=[], generation=generation, truncated=True)

@@ -1,56 +1,76 @@
-"""What training fills: intents, scope and slots, light heads on a frozen encoder.
+"""What training fills: intents, scope, slots and sentiment, light heads on an encoder.
 
-Kept as `heads.safetensors` and `heads.json` in one folder. What always holds:
-heads are used only with the encoder they were trained on, and both files are
-of one training.
+What always holds: heads are used only with the encoder they were trained on, and whose last layers they may bring.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from hashlib import blake2b
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
-from stream_worker.errors import Code, Misconfigured, Missing
-from stream_worker.inference.frozen import Read
-from stream_worker.inference.slot_labels import find_slots
-from stream_worker.orders import IntentScore, SlotSpan
+from stream_worker.inference.crf import best_paths, marginals, padded
+from stream_worker.inference.patterns import Patterns
+from stream_worker.inference.slot_labels import labelled_words
+from stream_worker.inference.slot_layers import SlotLayers
+from stream_worker.inference.text_encoder import Read, TextEncoder
+from stream_worker.inference.word_inputs import constant_inputs
+from stream_worker.orders import IntentScore, Sentiment, SlotSpan
 
-FORMAT = 1
-_WEIGHTS = "heads.safetensors"
-_CARD = "heads.json"
-_HASH = "weights_hash"
 _NEAREST = 5
 """Training examples whose mean similarity says how familiar a text is."""
 
+SEVERAL = 0.5
+"""Where messages may have several intents, each with at least this score is one."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """What is known of trained heads besides their weights."""
 
-    format: int
     encoder: str
+    """The version of its weights."""
+
+    encoder_name: str
+    """What it is loaded by."""
+
     intents: tuple[str, ...]
-    slot_labels: tuple[str, ...]
+    several: bool
+    """Whether a message may have several intents: then each score is a probability of its own."""
+
+    temperature: float
+    """The intents' logits are divided by it, so that a score is how often it is right."""
+
     threshold: float
     """A text whose scope is lower is out of scope."""
 
+    rejected: float
+    """The part of messages in scope that the threshold was set to miss."""
+
+    slot_labels: tuple[str, ...]
     synonyms: dict[str, str]
     """What a slot's text, in lower case, stands for."""
+
+    lookups: dict[str, tuple[str, ...]]
+    regexes: dict[str, tuple[str, ...]]
+    unmarked: tuple[str, ...]
+    """Lists and expressions that no example marks: what they match is a slot."""
+
+    sentiments: tuple[str, ...]
+    """Labels of a trained sentiment; none: a lexicon judges."""
+
+    tuned_layers: int
+    """How many of the encoder's last layers were tuned, and are among the weights."""
 
     examples: int
     examples_hash: str
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """float32 on CPU; `width` is that of what the encoder says of a text, or of a token."""
+    """float32 on CPU; `width` is that of what the encoder says of a text."""
 
     intent_weight: Tensor
     """[intents, width]"""
@@ -73,78 +93,139 @@ class Weights:
     scope_weight: Tensor
     """[4]: of the three familiarities, and the constant"""
 
-    slot_inner_weight: Tensor
-    """[inner, width]"""
+    slots: SlotLayers
 
-    slot_inner_bias: Tensor
-    """[inner]"""
+    sentiment_weight: Tensor
+    """[sentiments, width]"""
 
-    slot_outer_weight: Tensor
-    """[labels, inner]"""
-
-    slot_outer_bias: Tensor
-    """[labels]"""
+    sentiment_bias: Tensor
+    """[sentiments]"""
 
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """What the heads say of one text: intents best first."""
+    """What the heads say of one text."""
 
     intents: tuple[IntentScore, ...]
+    """Every intent, best first."""
+
     scope: float
+    """From 0 to 1: how sure it is that the text is in scope."""
+
     in_scope: bool
     slots: tuple[SlotSpan, ...]
+    sentiment: Sentiment | None
+    """None: no sentiment was trained."""
 
 
+@dataclass(frozen=True)
 class Heads:
-    """Trained heads, ready to use. `understand` is a pure function of what it is given."""
+    """Heads and the encoder they are for, with its tuned layers if they have any."""
 
-    def __init__(self, card: Card, weights: Weights) -> None:
-        self.card = card
-        self.weights = weights
+    card: Card
+    weights: Weights
+    layers: tuple[dict[str, Tensor], ...]
+    """The encoder's tuned last layers."""
 
-    def understand(self, texts: Sequence[str], reads: Sequence[Read]) -> list[Understanding]:
-        """One answer for each text, from what the encoder read of it."""
-        if not texts:
+    encoder: TextEncoder
+
+    @cached_property
+    def patterns(self) -> Patterns:
+        return Patterns(self.card.lookups, self.card.regexes)
+
+    def understand(self, texts: Sequence[str]) -> list[Understanding]:
+        return self.judge(self.encoder.read(texts))
+
+    def judge(self, reads: Sequence[Read]) -> list[Understanding]:
+        """What the encoder read, judged."""
+        if not reads:
             return []
         vectors = torch.stack([read.vector for read in reads])
-        weights = self.weights
-        logits = vectors @ weights.intent_weight.T + weights.intent_bias
-        scopes = self._scopes(vectors, logits)
-        slots = self._slots(texts, reads)
+        logits = self.intent_logits(vectors)
+        scopes = self.scopes(vectors, logits).tolist()
+        slots = self._slots(reads)
+        sentiments = self._sentiments(vectors)
         return [
-            Understanding(self._ranked(row), scope, scope >= self.card.threshold, found)
-            for row, scope, found in zip(logits.softmax(-1).tolist(), scopes, slots, strict=True)
+            Understanding(self._ranked(row), scope, scope >= self.card.threshold, found, sentiment)
+            for row, scope, found, sentiment in zip(
+                self.scores(logits).tolist(), scopes, slots, sentiments, strict=True
+            )
         ]
 
-    def _ranked(self, probabilities: list[float]) -> tuple[IntentScore, ...]:
-        scored = [IntentScore(name, score) for name, score in zip(self.card.intents, probabilities, strict=True)]
-        return tuple(sorted(scored, key=lambda intent: -intent.score))
+    def intent_logits(self, vectors: Tensor) -> Tensor:
+        """[texts, intents], not yet calibrated."""
+        return vectors @ self.weights.intent_weight.T + self.weights.intent_bias
 
-    def _scopes(self, vectors: Tensor, logits: Tensor) -> list[float]:
+    def scores(self, logits: Tensor) -> Tensor:
+        calibrated = logits / self.card.temperature
+        return calibrated.sigmoid() if self.card.several else calibrated.softmax(-1)
+
+    def scopes(self, vectors: Tensor, logits: Tensor) -> Tensor:
+        """[texts], from 0 to 1."""
         weights = self.weights
         measured = familiarity(vectors, logits, weights.known, weights.negatives)
         normal = (measured - weights.scope_mean) / weights.scope_scale
-        scopes: list[float] = (normal @ weights.scope_weight[:3] + weights.scope_weight[3]).sigmoid().tolist()
-        return scopes
+        return (normal @ weights.scope_weight[:3] + weights.scope_weight[3]).sigmoid()
 
-    def _slots(self, texts: Sequence[str], reads: Sequence[Read]) -> list[tuple[SlotSpan, ...]]:
-        weights = self.weights
-        tokens = torch.cat([read.tokens for read in reads])
-        inner = (tokens @ weights.slot_inner_weight.T + weights.slot_inner_bias).relu()
-        scores = (inner @ weights.slot_outer_weight.T + weights.slot_outer_bias).log_softmax(-1)
-        pieces = torch.split(scores, [len(read.spans) for read in reads])
-        return [self._spans(*item) for item in zip(texts, reads, pieces, strict=True)]
+    def _ranked(self, scores: list[float]) -> tuple[IntentScore, ...]:
+        scored = [IntentScore(name, score) for name, score in zip(self.card.intents, scores, strict=True)]
+        return tuple(sorted(scored, key=lambda intent: -intent.score))
 
-    def _spans(self, text: str, read: Read, scores: Tensor) -> tuple[SlotSpan, ...]:
-        found = find_slots(text, read.spans, scores, self.card.slot_labels)
-        return tuple(
-            SlotSpan(slot.name, self._value(text[slot.start : slot.end]), slot.start, slot.end, slot.score)
-            for slot in found
-        )
+    def _slots(self, reads: Sequence[Read]) -> list[tuple[SlotSpan, ...]]:
+        found: list[list[SlotSpan]] = [self._unmarked(read) for read in reads]
+        full = [at for at, read in enumerate(reads) if read.tokens.words]
+        if len(self.card.slot_labels) > 1 and full:
+            states = torch.cat([reads[at].states for at in full])
+            constants = torch.cat([constant_inputs(reads[at].tokens, self.patterns) for at in full])
+            lengths = [len(reads[at].tokens.words) for at in full]
+            slots = self.weights.slots
+            scores, there = padded(slots.scores(torch.cat([states, constants], dim=1)), lengths)
+            paths = best_paths(scores, there, slots.chain).tolist()
+            likely = marginals(scores, there, slots.chain)
+            for row, at in enumerate(full):
+                found[at] += self._spans(reads[at], paths[row][: lengths[row]], likely[row])
+        return [tuple(sorted(slots, key=lambda slot: slot.start)) for slots in found]
 
-    def _value(self, text: str) -> str:
-        return self.card.synonyms.get(text.lower(), text)
+    def _spans(self, read: Read, path: list[int], likely: Tensor) -> list[SlotSpan]:
+        spans: list[SlotSpan] = []
+        for kind, first, last in labelled_words([self.card.slot_labels[label] for label in path]):
+            score = min(float(likely[at, path[at]]) for at in range(first, last))
+            spans.append(self._span(read, kind.name, first, last, score, kind.role, kind.group))
+        return spans
+
+    def _unmarked(self, read: Read) -> list[SlotSpan]:
+        if not self.card.unmarked:
+            return []
+        matches = self.patterns.find(read.tokens.text, read.tokens.words)
+        return [
+            self._span(read, match.name, match.first, match.last, 1.0)
+            for match in matches
+            if match.name in self.card.unmarked
+        ]
+
+    def _span(
+        self,
+        read: Read,
+        name: str,
+        first: int,
+        last: int,
+        score: float,
+        role: str | None = None,
+        group: str | None = None,
+    ) -> SlotSpan:
+        start, end = read.tokens.words[first].start, read.tokens.words[last - 1].end
+        text = read.tokens.text[start:end]
+        return SlotSpan(name, self.card.synonyms.get(text.lower(), text), start, end, score, role, group)
+
+    def _sentiments(self, vectors: Tensor) -> list[Sentiment | None]:
+        if not self.card.sentiments:
+            return [None] * len(vectors)
+        scores = (vectors @ self.weights.sentiment_weight.T + self.weights.sentiment_bias).softmax(-1)
+        best = scores.max(-1)
+        return [
+            Sentiment(self.card.sentiments[which], score)
+            for which, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
 
 
 def familiarity(vectors: Tensor, logits: Tensor, known: Tensor, negatives: Tensor) -> Tensor:
@@ -155,49 +236,3 @@ def familiarity(vectors: Tensor, logits: Tensor, known: Tensor, negatives: Tenso
     likeness = (vectors @ known.T).topk(min(_NEAREST, len(known)), dim=-1).values.mean(-1)
     unlike = -(vectors @ negatives.T).amax(-1) if len(negatives) else torch.zeros(len(vectors))
     return torch.stack([logits.amax(-1), likeness, unlike], dim=-1)
-
-
-def save_heads(heads: Heads, folder: Path) -> None:
-    """Writes both files; an existing folder's heads are replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = save({field.name: getattr(heads.weights, field.name).contiguous() for field in fields(Weights)})
-    card = {**asdict(heads.card), _HASH: _hash(weights)}
-    (folder / _WEIGHTS).write_bytes(weights)
-    (folder / _CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def load_heads(folder: Path, encoder: str) -> Heads:
-    """The heads of a folder, for the encoder of this version.
-
-    Raises Missing when there are none, Misconfigured when they do not fit.
-    """
-    try:
-        card: Any = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        weights = (folder / _WEIGHTS).read_bytes()
-    except FileNotFoundError as error:
-        raise Missing(
-            Code.HEADS_NOT_FOUND,
-            f"no trained understanding in {folder}; make it with: stream-worker nlu train EXAMPLES -o {folder}",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise _unsuitable(folder, f"cannot be read ({error})") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise _unsuitable(folder, f"is not of format {FORMAT}, which this version reads")
-    # Written one after the other, so a training that was killed may leave one of each.
-    if card.pop(_HASH, None) != _hash(weights) or set(card) != {field.name for field in fields(Card)}:
-        raise _unsuitable(folder, f"has a {_CARD} and a {_WEIGHTS} that do not belong together")
-    if card["encoder"] != encoder:
-        raise _unsuitable(folder, f"was trained on the encoder {card['encoder']}, not on {encoder}")
-    card.update(intents=tuple(card["intents"]), slot_labels=tuple(card["slot_labels"]))
-    return Heads(Card(**card), Weights(**load(weights)))
-
-
-def _hash(weights: bytes) -> str:
-    return blake2b(weights, digest_size=8).hexdigest()
-
-
-def _unsuitable(folder: Path, what: str) -> Misconfigured:
-    return Misconfigured(
-        Code.HEADS_UNSUITABLE,
-        f"the trained understanding in {folder} {what}; train again: stream-worker nlu train EXAMPLES -o {folder}",
-    )

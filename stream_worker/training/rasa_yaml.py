@@ -1,13 +1,12 @@
-"""Reads examples from Rasa's NLU YAML (3.1): intents with `[marked](slot)` texts, synonyms, lookup lists.
+"""Reads examples from Rasa's NLU YAML (3.1): intents with `[marked](slot)` texts, synonyms, lookup tables, regexes.
 
 What is not understood is refused with file and line, never passed over.
 """
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -15,138 +14,131 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from stream_worker.errors import Code, Misconfigured
-from stream_worker.training.examples import Example, Examples, MarkedSlot, merge
+from stream_worker.training.examples import OUT_OF_SCOPE, SENTIMENTS, Example, Examples
+from stream_worker.training.marks import unmark
 
-_MARK = re.compile(r"\[(?P<text>[^\[\]]+)\](?:\((?P<name>[^()]+)\)|(?P<fields>\{[^{}]*\}))")
-_NAME = re.compile(r"[^\s:()\[\]]+")
-_FIELDS = {"entity", "value"}
-_KINDS = ("intent", "synonym", "lookup")
-
-
-def read_examples(paths: Sequence[Path]) -> Examples:
-    """All examples of these files, and of the `.yml` and `.yaml` files in these folders.
-
-    Raises Misconfigured with file and line of what is wrong.
-    """
-    files = [file for path in paths for file in _files(path)]
-    examples = merge([_read_file(file) for file in files])
-    if not examples.examples:
-        named = ", ".join(str(path) for path in paths)
-        raise Misconfigured(Code.EXAMPLES_INVALID, f"no examples of any intent in {named}")
-    return examples
+_KINDS = ("intent", "synonym", "lookup", "regex")
+_KEYS = {"examples", "metadata"}
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.suffix in {".yml", ".yaml"})
+def read_rasa_yaml(file: Path, content: str) -> Examples:
+    """The examples of one file. Raises Misconfigured with file and line of what is wrong."""
+    return _Reader(file).read(content)
 
 
-def _read_file(file: Path) -> Examples:
-    examples: list[Example] = []
-    synonyms: dict[str, str] = {}
-    lookups: dict[str, tuple[str, ...]] = {}
-    for line, item in _items(file):
+class _Reader:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._examples: list[Example] = []
+        self._synonyms: dict[str, str] = {}
+        self._lookups: dict[str, tuple[str, ...]] = {}
+        self._regexes: dict[str, tuple[str, ...]] = {}
+
+    def read(self, content: str) -> Examples:
+        for line, item in self._items(content):
+            self._add(line, item)
+        return Examples(tuple(self._examples), self._synonyms, self._lookups, self._regexes)
+
+    def _items(self, content: str) -> Iterator[tuple[int, CommentedMap]]:
+        """The entries of the file, each with its line."""
+        try:
+            document = YAML(typ="rt").load(content)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark
+            self._refuse(mark.line + 1 if mark else 1, f"not YAML: {error.problem}")
+        version = str(document.get("version", "3.1")) if isinstance(document, CommentedMap) else ""
+        entries = document.get("nlu") if isinstance(document, CommentedMap) else None
+        if not isinstance(entries, CommentedSeq):
+            self._refuse(1, "a file of examples has a list `nlu:`")
+        if not version.startswith(("2.", "3.")):
+            self._refuse(
+                document.lc.data["version"][0] + 1, f"version {version} of the format is not known; this is 3.1"
+            )
+        for index, item in enumerate(entries):
+            line = entries.lc.data[index][0] + 1
+            if not isinstance(item, CommentedMap):
+                self._refuse(line, "an entry is a mapping that begins with `- intent: NAME`")
+            yield line, item
+
+    def _add(self, line: int, item: CommentedMap) -> None:
         kind = next((kind for kind in _KINDS if kind in item), None)
         if kind is None:
-            raise _invalid(file, line, f"an entry begins with one of {', '.join(_KINDS)}; this has {', '.join(item)}")
-        name = str(item[kind])
-        texts = list(_texts(file, line, item))
+            self._refuse(line, f"an entry begins with one of {', '.join(_KINDS)}; this has {', '.join(item)}")
+        if unknown := set(item) - _KEYS - {kind}:
+            self._refuse(line, f"an entry has {kind}, examples and metadata, not {', '.join(sorted(unknown))}")
+        name = str(item[kind]).strip()
+        texts = list(self._texts(line, item))
         match kind:
             case "synonym":
-                synonyms.update((text.lower(), name) for _, text in texts)
+                self._synonyms.update((text.lower(), name) for _, text, _ in texts)
             case "lookup":
-                lookups[name] = (*lookups.get(name, ()), *(text for _, text in texts))
+                self._lookups[name] = (*self._lookups.get(name, ()), *(text for _, text, _ in texts))
+            case "regex":
+                self._regexes[name] = (
+                    *self._regexes.get(name, ()),
+                    *(self._pattern(at, text) for at, text, _ in texts),
+                )
             case _:
-                examples += [_example(file, at, name, text, synonyms) for at, text in texts]
-    return Examples(tuple(examples), synonyms, lookups)
+                intents = self._intents(line, name)
+                self._examples += [self._example(at, intents, text, mood) for at, text, mood in texts]
 
+    def _intents(self, line: int, name: str) -> tuple[str, ...]:
+        intents = tuple(part.strip() for part in name.split("+"))
+        if not all(intents) or len(set(intents)) < len(intents):
+            self._refuse(line, "intents joined by `+` are different names: `- intent: greet+weather`")
+        if len(intents) > 1 and OUT_OF_SCOPE in intents:
+            self._refuse(line, f"{OUT_OF_SCOPE} stands alone: a text that is partly in scope has its other intents")
+        return intents
 
-def _items(file: Path) -> Iterator[tuple[int, CommentedMap]]:
-    """The entries of the file, each with its line."""
-    try:
-        document = YAML(typ="rt").load(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise Misconfigured(Code.EXAMPLES_INVALID, f"cannot read the examples {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Misconfigured(Code.EXAMPLES_INVALID, f"{file}: not UTF-8 at byte {error.start}") from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise _invalid(file, mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from error
-    entries = document.get("nlu") if isinstance(document, CommentedMap) else None
-    if not isinstance(entries, CommentedSeq):
-        raise _invalid(file, 1, "a file of examples has a list `nlu:`")
-    for index, item in enumerate(entries):
-        line = entries.lc.data[index][0] + 1
-        if not isinstance(item, CommentedMap):
-            raise _invalid(file, line, "an entry is a mapping that begins with `- intent: NAME`")
-        yield line, item
+    def _example(self, line: int, intents: tuple[str, ...], marked: str, sentiment: str | None) -> Example:
+        plain = unmark(marked, lambda what: self._refuse(line, what))
+        self._synonyms.update(plain.synonyms)
+        return Example(plain.text, intents, plain.slots, f"{self._file}:{line}", sentiment)
 
-
-def _texts(file: Path, line: int, item: CommentedMap) -> Iterator[tuple[int, str]]:
-    """The entry's examples with their lines: `examples: |` with a dash before each, or a list with `text:`."""
-    listed: Any = item.get("examples")
-    if isinstance(listed, LiteralScalarString):
-        first = item.lc.data["examples"][2] + 2
-        yield from _dashed(file, first, listed)
-    elif isinstance(listed, CommentedSeq):
-        for index, entry in enumerate(listed):
-            at = listed.lc.data[index][0] + 1
-            text = entry.get("text") if isinstance(entry, CommentedMap) else entry
-            if not isinstance(text, str) or not text.strip():
-                raise _invalid(file, at, "an example is a text, or a mapping with `text:`")
-            yield at, text.strip()
-    else:
-        raise _invalid(file, line, "an entry has `examples: |` with one `- example` a line")
-
-
-def _dashed(file: Path, first: int, block: str) -> Iterator[tuple[int, str]]:
-    for number, row in enumerate(block.split("\n"), start=first):
-        text = row.strip()
-        if not text or text.startswith("#"):
-            continue
-        if not text.startswith("-") or not text[1:].strip():
-            raise _invalid(file, number, "an example is a line `- text`")
-        yield number, text[1:].strip()
-
-
-def _example(file: Path, line: int, intent: str, marked: str, synonyms: dict[str, str]) -> Example:
-    """The text without its marks. A mark with a `value` is a synonym, too."""
-    pieces: list[str] = []
-    slots: list[MarkedSlot] = []
-    length = last = 0
-    for found in _MARK.finditer(marked):
-        before, inside = marked[last : found.start()], found["text"]
-        name, value = _mark(file, line, found)
-        if value is not None:
-            synonyms[inside.lower()] = value
-        start = length + len(before)
-        length = start + len(inside)
-        slots.append(MarkedSlot(name, start, length))
-        pieces += [before, inside]
-        last = found.end()
-    text = "".join([*pieces, marked[last:]])
-    if "](" in text or "]{" in text:
-        raise _invalid(file, line, 'a mark is `[text](slot)` or `[text]{"entity": "slot"}`')
-    return Example(text, intent, tuple(slots), f"{file}:{line}")
-
-
-def _mark(file: Path, line: int, found: re.Match[str]) -> tuple[str, str | None]:
-    """Slot and value of a mark."""
-    if found["fields"] is None:
-        name, value = found["name"], None
-    else:
+    def _pattern(self, line: int, text: str) -> str:
         try:
-            given = json.loads(found["fields"])
-        except ValueError as error:
-            raise _invalid(file, line, f"a mark's fields are JSON: {error}") from error
-        if unknown := set(given) - _FIELDS:
-            raise _invalid(file, line, f"a mark has `entity` and `value`, not {', '.join(sorted(unknown))}")
-        name, value = str(given.get("entity", "")), given.get("value")
-    if not _NAME.fullmatch(name):
-        raise _invalid(file, line, "the name of a slot has no space, colon or bracket")
-    return name, None if value is None else str(value)
+            re.compile(text)
+        except re.error as error:
+            self._refuse(line, f"not a regular expression: {error}")
+        return text
 
+    def _texts(self, line: int, item: CommentedMap) -> Iterator[tuple[int, str, str | None]]:
+        """The entry's examples with line and sentiment: `examples: |` with dashes, or a list with `text:`."""
+        mood = self._sentiment(line, item)
+        listed: Any = item.get("examples")
+        if isinstance(listed, str):
+            # A block begins in the line after its key, and a plain text beside it.
+            first = item.lc.data["examples"][2] + (2 if isinstance(listed, LiteralScalarString) else 1)
+            for at, text in self._dashed(first, listed):
+                yield at, text, mood
+        elif isinstance(listed, CommentedSeq):
+            for index, entry in enumerate(listed):
+                at = listed.lc.data[index][0] + 1
+                text = entry.get("text") if isinstance(entry, CommentedMap) else entry
+                if not isinstance(text, str) or not text.strip():
+                    self._refuse(at, "an example is a text, or a mapping with `text:`")
+                own = self._sentiment(at, entry) if isinstance(entry, CommentedMap) else None
+                # Rasa itself writes such a text with a dash, too.
+                yield at, text.strip().removeprefix("- ").strip(), own or mood
+        else:
+            self._refuse(line, "an entry has `examples: |` with one `- example` a line")
 
-def _invalid(file: Path, line: int, what: str) -> Misconfigured:
-    return Misconfigured(Code.EXAMPLES_INVALID, f"{file}:{line}: {what}")
+    def _sentiment(self, line: int, item: CommentedMap) -> str | None:
+        """Of `metadata: {sentiment: ...}`; other metadata is the user's own."""
+        metadata = item.get("metadata")
+        mood = metadata.get("sentiment") if isinstance(metadata, CommentedMap) else None
+        if mood is not None and mood not in SENTIMENTS:
+            self._refuse(line, f"a sentiment is one of {', '.join(SENTIMENTS)}")
+        return mood
+
+    def _dashed(self, first: int, block: str) -> Iterator[tuple[int, str]]:
+        for number, row in enumerate(block.split("\n"), start=first):
+            text = row.strip()
+            if not text or text.startswith("#"):
+                continue
+            if not text.startswith("-") or not text[1:].strip():
+                self._refuse(number, "an example is a line `- text`")
+            yield number, text[1:].strip()
+
+    def _refuse(self, line: int, what: str) -> NoReturn:
+        raise Misconfigured(Code.EXAMPLES_INVALID, f"{self._file}:{line}: {what}")

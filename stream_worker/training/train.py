@@ -1,87 +1,186 @@
-"""From examples to trained heads: seconds on a CPU, and the same for the same seed."""
+"""From examples to trained heads: seconds on a CPU, a minute or two with tuning, and the same for the same seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import torch
 from torch import Tensor
 
 from stream_worker.errors import Code, Misconfigured
-from stream_worker.inference.frozen import FrozenEncoder, Read
-from stream_worker.inference.heads import FORMAT, Card, Heads, Weights
-from stream_worker.inference.slot_labels import label_names, token_labels
-from stream_worker.training.augment import copies
-from stream_worker.training.examples import OUT_OF_SCOPE, Example, Examples
-from stream_worker.training.fit import fit_intents, fit_scope, fit_slots
+from stream_worker.inference.bert import Bert
+from stream_worker.inference.heads import Card, Heads, Weights
+from stream_worker.inference.slot_layers import SlotLayers
+from stream_worker.inference.text_encoder import Read, TextEncoder, Tokens
+from stream_worker.inference.word_inputs import input_width
+from stream_worker.training.examples import OUT_OF_SCOPE, SENTIMENTS, Examples
+from stream_worker.training.fit import (
+    Judged,
+    fit_intents,
+    fit_scope,
+    fit_temperature,
+    judged_by_others,
+)
+from stream_worker.training.samples import Samples, make_samples
+from stream_worker.training.slots import fit_slots, new_layers
+from stream_worker.training.tune import Beginning, Progress, tune
 
-Progress = Callable[[str], None]
+ENOUGH_TO_TUNE = 500
+"""Without being told, the encoder is tuned from so many examples on: fewer are fitted in seconds."""
+
+REJECTED = 0.03
+"""The part of messages in scope that may be taken for out of scope."""
 
 
-def train(examples: Examples, encoder: FrozenEncoder, seed: int, progress: Progress = lambda _: None) -> Heads:
-    """Raises Misconfigured when there are fewer than two intents to tell apart."""
-    in_scope = [example for example in examples.examples if example.intent != OUT_OF_SCOPE]
-    names = tuple(sorted({example.intent for example in in_scope}))
-    if len(names) < 2:
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """`finetune`: None leaves it to the number of examples."""
+
+    seed: int = 0
+    finetune: bool | None = None
+    rejected: float = REJECTED
+
+
+def train(
+    examples: Examples, encoder: TextEncoder, options: TrainingOptions, progress: Progress = lambda _: None
+) -> Heads:
+    """Raises Misconfigured when there are fewer than two intents, or the encoder cannot be tuned and should."""
+    if len(examples.intents) < 2:
         raise Misconfigured(
             Code.EXAMPLES_INVALID,
-            f"the examples have {len(names)} intents besides {OUT_OF_SCOPE}; at least 2 are needed",
+            f"the examples have {len(examples.intents)} intents besides {OUT_OF_SCOPE}; at least 2 are needed",
         )
-    # Drawn once, so that each fold of a cross-validation has some of every intent.
-    Random(seed).shuffle(in_scope)  # noqa: S311  # not for security: the same order for the same seed
-    progress(f"reading {len(examples.examples)} examples of {len(names)} intents")
-    reads = _read(encoder, in_scope)
-    vectors = torch.stack([read.vector for read in reads])
-    negatives = _negatives(examples, encoder)
-    intents = torch.tensor([names.index(example.intent) for example in in_scope])
-    progress("fitting intents and scope")
-    weight, bias = fit_intents(vectors, intents, len(names))
-    scope = fit_scope(vectors, intents, negatives, weight, bias)
-    slot_labels = label_names(examples.slot_names)
-    progress(f"fitting {len(examples.slot_names)} slots")
-    more = copies(examples, Random(seed))  # noqa: S311  # not for security
-    tokens, labels = _tokens([*in_scope, *more], [*reads, *_read(encoder, more)], slot_labels)
-    layers = fit_slots(tokens, labels, len(slot_labels), seed)
+    samples = make_samples(examples, encoder, Random(options.seed))  # noqa: S311  # not for security
+    progress(f"reading {len(examples.examples)} examples of {len(samples.intents)} intents")
+    negatives = encoder.tokenize([example.text for example in examples.examples if not example.in_scope])
+    frozen = _Frozen(samples, encoder, negatives, options.seed, progress)
+    fitted = frozen.tuned() if finetunes(examples, encoder, options) else frozen.fitted()
+    return _heads(examples, samples, fitted, options)
+
+
+def finetunes(examples: Examples, encoder: TextEncoder, options: TrainingOptions) -> bool:
+    """Whether the encoder is tuned for these examples."""
+    if options.finetune is not None:
+        return options.finetune
+    return len(examples.examples) >= ENOUGH_TO_TUNE and isinstance(encoder.trunk, Bert)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What was learnt. `known` and `negatives` are vectors of the examples, as `encoder` sees them."""
+
+    encoder: TextEncoder
+    layers: tuple[dict[str, Tensor], ...]
+    intents: tuple[Tensor, Tensor]
+    slots: SlotLayers
+    known: Tensor
+    negatives: Tensor
+    judged: Judged
+
+
+class _Frozen:
+    """The examples as the encoder sees them before it is tuned."""
+
+    def __init__(
+        self, samples: Samples, encoder: TextEncoder, negatives: Sequence[Tokens], seed: int, progress: Progress
+    ) -> None:
+        self._samples = samples
+        self._encoder = encoder
+        self._negatives = negatives
+        self._seed = seed
+        self._progress = progress
+        self._reads = encoder.read_tokens([variants[0].tokens for variants in samples.variants])
+        progress("fitting intents")
+        self._vectors = _vectors(self._reads, encoder)
+        self._intents = self._fit_intents()
+        width = input_width(encoder.trunk.width, samples.patterns)
+        self._slots = new_layers(samples.labels, width, torch.Generator().manual_seed(seed))
+
+    def fitted(self) -> _Fitted:
+        """Heads on the encoder as it is."""
+        slots = self._fit_slots() if self._samples.has_slots else self._slots
+        negatives = _vectors(self._encoder.read_tokens(self._negatives), self._encoder)
+        several = self._samples.several
+        judged = judged_by_others(self._vectors, self._samples.wanted, negatives, self._intents, several=several)
+        return _Fitted(self._encoder, (), self._intents, slots, self._vectors, negatives, judged)
+
+    def tuned(self) -> _Fitted:
+        beginning = Beginning(self._intents, self._slots, self._negatives)
+        tuned = tune(self._samples, self._encoder, beginning, self._seed, self._progress)
+        encoder = self._encoder.tuned(tuned.layers)
+        known = _vectors(encoder.read_tokens([read.tokens for read in self._reads]), encoder)
+        negatives = _vectors(encoder.read_tokens(self._negatives), encoder)
+        return _Fitted(encoder, tuned.layers, tuned.intents, tuned.slots, known, negatives, tuned.judged)
+
+    def _fit_intents(self) -> tuple[Tensor, Tensor]:
+        """With the names of intents that have few examples, as examples."""
+        named = _vectors(self._encoder.read_tokens([tokens for tokens, _ in self._samples.names]), self._encoder)
+        wanted = torch.zeros(len(named), len(self._samples.intents))
+        for row, (_, number) in enumerate(self._samples.names):
+            wanted[row, number] = 1.0
+        return fit_intents(
+            torch.cat([self._vectors, named]),
+            torch.cat([self._samples.wanted, wanted]),
+            several=self._samples.several,
+        )
+
+    def _fit_slots(self) -> SlotLayers:
+        self._progress("fitting slots")
+        variants = [sample for several in self._samples.variants for sample in several]
+        reads = self._encoder.read_tokens([sample.tokens for sample in variants])
+        inputs = [
+            torch.cat([read.states, sample.constants], dim=1) for read, sample in zip(reads, variants, strict=True)
+        ]
+        return fit_slots(self._slots, inputs, [sample.labels for sample in variants], self._seed)
+
+
+def _heads(examples: Examples, samples: Samples, fitted: _Fitted, options: TrainingOptions) -> Heads:
+    judged = fitted.judged
+    scope = fit_scope(judged.inside, judged.outside, options.rejected)
+    sentiments, sentiment_weight, sentiment_bias = _sentiment(samples, fitted.known)
     card = Card(
-        format=FORMAT,
-        encoder=encoder.version,
-        intents=names,
-        slot_labels=slot_labels,
+        encoder=fitted.encoder.version,
+        encoder_name=fitted.encoder.name,
+        intents=samples.intents,
+        several=samples.several,
+        temperature=fit_temperature(judged.logits, judged.wanted, several=samples.several),
         threshold=scope.threshold,
+        rejected=options.rejected,
+        slot_labels=samples.labels,
         synonyms=examples.synonyms,
+        lookups=samples.patterns.lookups,
+        regexes=samples.patterns.regexes,
+        unmarked=samples.unmarked,
+        sentiments=sentiments,
+        tuned_layers=len(fitted.layers),
         examples=len(examples.examples),
         examples_hash=examples.hash,
-        seed=seed,
+        seed=options.seed,
     )
     weights = Weights(
-        intent_weight=weight,
-        intent_bias=bias,
-        known=vectors,
-        negatives=negatives,
+        intent_weight=fitted.intents[0],
+        intent_bias=fitted.intents[1],
+        known=fitted.known,
+        negatives=fitted.negatives,
         scope_mean=scope.mean,
         scope_scale=scope.scale,
         scope_weight=scope.weight,
-        slot_inner_weight=layers.inner_weight,
-        slot_inner_bias=layers.inner_bias,
-        slot_outer_weight=layers.outer_weight,
-        slot_outer_bias=layers.outer_bias,
+        slots=fitted.slots,
+        sentiment_weight=sentiment_weight,
+        sentiment_bias=sentiment_bias,
     )
-    return Heads(card, weights)
+    return Heads(card, weights, fitted.layers, fitted.encoder)
 
 
-def _read(encoder: FrozenEncoder, examples: Sequence[Example]) -> list[Read]:
-    return encoder.read_all([example.text for example in examples])
+def _sentiment(samples: Samples, vectors: Tensor) -> tuple[tuple[str, ...], Tensor, Tensor]:
+    """Labels, weight and bias of the sentiment, from the examples that have one; of at least two different ones."""
+    marked = [at for at, example in enumerate(samples.examples) if example.sentiment]
+    labels = tuple(name for name in SENTIMENTS if any(samples.examples[at].sentiment == name for at in marked))
+    if len(labels) < 2:
+        return (), torch.zeros(0, vectors.shape[1]), torch.zeros(0)
+    wanted = torch.tensor([[float(samples.examples[at].sentiment == name) for name in labels] for at in marked])
+    return labels, *fit_intents(vectors[marked], wanted, several=False)
 
 
-def _negatives(examples: Examples, encoder: FrozenEncoder) -> Tensor:
-    reads = _read(encoder, [example for example in examples.examples if example.intent == OUT_OF_SCOPE])
+def _vectors(reads: Sequence[Read], encoder: TextEncoder) -> Tensor:
     return torch.stack([read.vector for read in reads]) if reads else torch.zeros(0, encoder.text_width)
-
-
-def _tokens(examples: Sequence[Example], reads: Sequence[Read], names: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """All tokens, each with the number of its label."""
-    labels = [
-        names.index(label)
-        for example, read in zip(examples, reads, strict=True)
-        for label in token_labels(read.spans, [(slot.name, slot.start, slot.end) for slot in example.slots])
-    ]
-    return torch.cat([read.tokens for read in reads]), torch.tensor(labels)

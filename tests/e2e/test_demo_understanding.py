@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 import stream_worker
-from stream_worker.inference.frozen import FrozenEncoder, load_frozen
 from stream_worker.inference.heads import Heads, Understanding
 from stream_worker.inference.models import BUILT_IN_ENCODER
+from stream_worker.inference.text_encoder import load_text_encoder
 from stream_worker.settings.understanding import UnderstandingSettings
 from stream_worker.training.evaluate import best_intent
-from stream_worker.training.rasa_yaml import read_examples
-from stream_worker.training.train import train
+from stream_worker.training.read import read_examples
+from stream_worker.training.train import TrainingOptions, train
 
 _EXAMPLES = Path(stream_worker.__file__).parent / "templates" / "demo" / "nlu.yml"
 
@@ -48,17 +48,13 @@ _HELD_OUT = {
 
 
 @pytest.fixture(scope="module")
-def frozen() -> FrozenEncoder:
-    return load_frozen(BUILT_IN_ENCODER, UnderstandingSettings().max_tokens)
+def heads() -> Heads:
+    encoder = load_text_encoder(BUILT_IN_ENCODER, UnderstandingSettings().max_tokens)
+    return train(read_examples([_EXAMPLES]), encoder, TrainingOptions())
 
 
-@pytest.fixture(scope="module")
-def heads(frozen: FrozenEncoder) -> Heads:
-    return train(read_examples([_EXAMPLES]), frozen, seed=0)
-
-
-def _understand(heads: Heads, frozen: FrozenEncoder, texts: list[str]) -> list[Understanding]:
-    return heads.understand(texts, frozen.read_all(texts))
+def _understand(heads: Heads, texts: list[str]) -> list[Understanding]:
+    return heads.understand(texts)
 
 
 @pytest.mark.parametrize(
@@ -81,16 +77,16 @@ def _understand(heads: Heads, frozen: FrozenEncoder, texts: list[str]) -> list[U
         ("转人工", "talk_to_human", {}),
     ],
 )
-def test_the_demos_messages(heads: Heads, frozen: FrozenEncoder, text: str, intent: str, slots: dict[str, str]) -> None:
-    (understood,) = _understand(heads, frozen, [text])
+def test_the_demos_messages(heads: Heads, text: str, intent: str, slots: dict[str, str]) -> None:
+    (understood,) = _understand(heads, [text])
     assert best_intent(understood) == intent
     assert {slot.name: slot.value for slot in understood.slots} == slots
     assert all(text[slot.start : slot.end] == slot.value for slot in understood.slots)
 
 
-def test_nine_of_ten_messages_never_seen_are_understood(heads: Heads, frozen: FrozenEncoder) -> None:
+def test_nine_of_ten_messages_never_seen_are_understood(heads: Heads) -> None:
     texts = [(text, intent) for intent, group in _HELD_OUT.items() for text in group]
-    answers = _understand(heads, frozen, [text for text, _ in texts])
+    answers = _understand(heads, [text for text, _ in texts])
     missed = [
         (text, intent, best_intent(answer))
         for (text, intent), answer in zip(texts, answers, strict=True)
@@ -99,7 +95,7 @@ def test_nine_of_ten_messages_never_seen_are_understood(heads: Heads, frozen: Fr
     assert len(missed) <= len(texts) / 10, missed
 
 
-def test_a_text_of_a_megabyte_is_read_in_no_time(heads: Heads, frozen: FrozenEncoder) -> None:
+def test_a_text_of_a_megabyte_is_read_in_no_time(heads: Heads) -> None:
     started = time.monotonic()
-    _understand(heads, frozen, ["weather in Beijing " * 50_000, "x" * 1_000_000])
+    _understand(heads, ["weather in Beijing " * 50_000, "x" * 1_000_000])
     assert time.monotonic() - started < 10

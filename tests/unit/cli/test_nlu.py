@@ -57,9 +57,11 @@ def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: 
     rows = [json.loads(line) for line in result.stdout_bytes.splitlines()]
     assert [row["text"] for row in rows] == texts
     for row in rows:
-        assert set(row) == {"text", "language", "intents", "scope", "in_scope", "slots"}
+        assert list(row) == ["text", "language", "intents", "scope", "in_scope", "slots", "sentiment"]
+        assert set(row["sentiment"]) == {"label", "score"}
         assert {intent["name"] for intent in row["intents"]} == {"weather", "greet"}
     (slot,) = rows[0]["slots"]
+    assert list(slot) == ["name", "value", "start", "end", "score"]
     assert (slot["name"], slot["value"], slot["start"], slot["end"]) == ("location", "rome", 3, 7)
 
 
@@ -116,3 +118,52 @@ def test_examples_that_are_wrong_end_the_training(encoder: str, tmp_path: Path) 
     assert isinstance(result.exception, Misconfigured)
     assert f"{wrong}:2" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_report_is_one_page_without_requests_and_the_next_run_is_compared(
+    encoder: str, model: str, data: str, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", model, data, "--encoder", encoder, "--report", str(tmp_path), "-o", "json"]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    again = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert again["change"] == {"examples": 6, "gained": 0, "lost": 0, "p": 1.0}
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "Reliability" in page
+    assert not [word for word in ("http:", "https:", "src=", "@import", "url(") if word in page]
+    kept = (Path(model) / "evaluation.json").read_text(encoding="utf-8")
+    assert "in rome" not in kept
+
+
+def test_an_evaluation_that_falls_short_ends_with_one(encoder: str, model: str, data: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("nlu:\n- intent: weather\n  examples: |\n    - hello\n", encoding="utf-8")
+    for file, code in ((str(wrong), 1), (data, 0)):
+        arguments = ["evaluate", model, file, "--encoder", encoder, "--fail-under", "0.5"]
+        assert CliRunner().invoke(app, arguments).exit_code == code
+
+
+@pytest.mark.parametrize("method", ["occlusion", "gradient_x_input"])
+def test_explain_gives_each_word_its_share(encoder: str, model: str, method: str) -> None:
+    arguments = ["explain", model, "in rome now", "--encoder", encoder, "--method", method]
+    found = json.loads(CliRunner().invoke(app, [*arguments, "-o", "json"], catch_exceptions=False).stdout)
+    assert [one["decision"] for one in found["decisions"]][:2] == ["intent", "scope"]
+    for one in found["decisions"]:
+        assert [word["text"] for word in one["words"]] == ["in", "rome", "now"]
+        assert (one["method"], max(abs(word["weight"]) for word in one["words"])) == (method, 1.0)
+    printed = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "rome" in printed
+
+
+def test_validate_finds_what_is_wrong_and_ends_with_one(encoder: str, data: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(
+        "nlu:\n- intent: weather\n  examples: |\n    - hello\n    - in rome again\n    - in [rome](location) please\n"
+        "- lookup: size\n  examples: |\n    - large\n",
+        encoding="utf-8",
+    )
+    result = CliRunner().invoke(app, ["validate", data, str(wrong), "--encoder", encoder, "-o", "json"])
+    assert result.exit_code == 1
+    found = {(row["kind"], row["place"].rpartition(":")[2]) for row in json.loads(result.stdout)}
+    expected = {("same_text_other_intent", "4"), ("slot_value_not_marked", "5"), ("slot_never_marked", "")}
+    assert expected <= found
+    assert any(kind == "tiny_intent" for kind, _ in found)

@@ -1,4 +1,4 @@
-"""Ideographs that a tokenizer does not know are still told apart, and other texts are left as they are."""
+"""Characters that a tokenizer does not know are still told apart, and other texts are left as they are."""
 
 import subprocess
 import sys
@@ -7,22 +7,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.inference.ideographs import text_features, token_features
+from stream_worker.inference.ideographs import text_features, word_features
+from stream_worker.inference.words import Word
 
 
-@given(st.text(st.characters(max_codepoint=0x2E7F)))
-def test_texts_without_ideographs_have_no_features(text: str) -> None:
-    spans = tuple((at, at + 1) for at in range(len(text)))
+def _characters(text: str) -> list[Word]:
+    return [Word(at, at + 1, at, at + 1) for at in range(len(text))]
+
+
+@given(st.text(st.characters(max_codepoint=0x0DFF)))
+def test_texts_in_scripts_with_spaces_have_no_features(text: str) -> None:
     assert not text_features(text).any()
-    assert not token_features(text, spans).any()
+    assert not word_features(text, _characters(text)).any()
 
 
 def test_characters_are_told_apart_and_so_are_their_neighbours() -> None:
     assert text_features("开灯") @ text_features("关灯") < 0.9
-    own, other = token_features("开灯", ((0, 1), (1, 2))), token_features("关灯", ((0, 1), (1, 2)))
+    own, other, door = (word_features(text, _characters(text)) for text in ("开灯", "关灯", "开门"))
     assert not torch.equal(own[0], other[0])
     assert not torch.equal(own[1], other[1])
-    assert not torch.equal(own[0], token_features("开门", ((0, 1),))[0])
+    assert not torch.equal(own[0], door[0])
 
 
 def test_features_are_the_same_in_every_process() -> None:

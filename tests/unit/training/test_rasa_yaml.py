@@ -6,7 +6,7 @@ import pytest
 
 from stream_worker.errors import Misconfigured
 from stream_worker.training.examples import MarkedSlot
-from stream_worker.training.rasa_yaml import read_examples
+from stream_worker.training.read import read_examples
 
 _GOOD = """\
 version: "3.1"
@@ -88,13 +88,19 @@ def test_the_hash_is_of_what_is_learnt_not_of_where_it_stands(tmp_path: Path) ->
         ("nlu: [", 1, "YAML"),
         ("intents: []", 1, "nlu"),
         ("nlu:\n- hello", 2, "mapping"),
-        ("nlu:\n- regex: zip\n  examples: |\n    - x", 2, "regex"),
+        ("nlu:\n- regex: zip\n  examples: |\n    - x\n    - (", 5, "regular expression"),
+        ("nlu:\n- story: x", 2, "regex"),
+        ('version: "4.0"\nnlu: []', 1, "version"),
+        ("nlu:\n- intent: a+\n  examples: |\n    - x", 2, "joined"),
+        ("nlu:\n- intent: a+out_of_scope\n  examples: |\n    - x", 2, "stands alone"),
+        ("nlu:\n- intent: a\n  example: |\n    - x", 2, "metadata"),
+        ("nlu:\n- intent: a\n  metadata: {sentiment: sad}\n  examples: |\n    - x", 2, "negative"),
         ("nlu:\n- intent: a\n  examples: 3", 2, "examples"),
         ("nlu:\n- intent: a\n  examples: |\n    - x\n    y", 5, "- text"),
         ("nlu:\n- intent: a\n  examples:\n    - text: ''", 4, "text"),
         ("nlu:\n- intent: a\n  examples: |\n    - in [x](two words)", 4, "slot"),
         ('nlu:\n- intent: a\n  examples: |\n    - ok\n    - in [x]{"entity": }', 5, "JSON"),
-        ('nlu:\n- intent: a\n  examples: |\n    - in [x]{"entity": "y", "role": "z"}', 4, "role"),
+        ('nlu:\n- intent: a\n  examples: |\n    - in [x]{"entity": "y", "rule": "z"}', 4, "rule"),
         ("nlu:\n- intent: a\n  examples: |\n    - in [x](", 4, "mark"),
     ],
 )
@@ -110,3 +116,25 @@ def test_a_file_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
         read_examples([tmp_path / "none.yml"])
     with pytest.raises(Misconfigured, match="no examples"):
         read_examples([_written(tmp_path, "nlu: []")])
+
+
+def test_marks_in_all_their_forms(tmp_path: Path) -> None:
+    text = """\
+nlu:
+- intent: book+greet
+  metadata: {sentiment: positive}
+  examples: |
+    - from [Rome]{"entity": "city", "role": "from", "group": "1"} to [NYC](city:New York)
+    - by [train][{"entity": "vehicle"}, {"entity": "thing"}]
+- regex: order
+  examples: |
+    - \\d{4}-\\d{4}
+"""
+    examples = read_examples([_written(tmp_path, text)])
+    first, second = examples.examples
+    assert (first.text, first.intents, first.sentiment) == ("from Rome to NYC", ("book", "greet"), "positive")
+    assert first.slots == (MarkedSlot("city", 5, 9, "from", "1"), MarkedSlot("city", 13, 16))
+    assert second.slots == (MarkedSlot("vehicle", 3, 8),)
+    assert examples.synonyms == {"nyc": "New York"}
+    assert examples.regexes == {"order": (r"\d{4}-\d{4}",)}
+    assert examples.intents == ("book", "greet")
