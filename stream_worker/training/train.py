@@ -90,37 +90,38 @@ class _Frozen:
         self._seed = seed
         self._progress = progress
         self._reads = encoder.read_tokens([variants[0].tokens for variants in samples.variants])
-        progress("fitting intents")
         self._vectors = _vectors(self._reads, encoder)
-        self._intents = self._fit_intents()
         width = input_width(encoder.trunk.width, samples.patterns)
         self._slots = new_layers(samples.labels, width, torch.Generator().manual_seed(seed))
 
     def fitted(self) -> _Fitted:
         """Heads on the encoder as it is."""
+        intents = self._fit_intents(range(len(self._vectors)))
         slots = self._fit_slots() if self._samples.has_slots else self._slots
         negatives = _vectors(self._encoder.read_tokens(self._negatives), self._encoder)
         several = self._samples.several
-        judged = judged_by_others(self._vectors, self._samples.wanted, negatives, self._intents, several=several)
-        return _Fitted(self._encoder, (), self._intents, slots, self._vectors, negatives, judged)
+        judged = judged_by_others(self._vectors, self._samples.wanted, negatives, intents, several=several)
+        return _Fitted(self._encoder, (), intents, slots, self._vectors, negatives, judged)
 
     def tuned(self) -> _Fitted:
-        beginning = Beginning(self._intents, self._slots, self._negatives)
+        beginning = Beginning(self._slots, self._negatives, self._fit_intents)
         tuned = tune(self._samples, self._encoder, beginning, self._seed, self._progress)
         encoder = self._encoder.tuned(tuned.layers)
         known = _vectors(encoder.read_tokens([read.tokens for read in self._reads]), encoder)
         negatives = _vectors(encoder.read_tokens(self._negatives), encoder)
         return _Fitted(encoder, tuned.layers, tuned.intents, tuned.slots, known, negatives, tuned.judged)
 
-    def _fit_intents(self) -> tuple[Tensor, Tensor]:
-        """With the names of intents that have few examples, as examples."""
+    def _fit_intents(self, examples: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """On these examples, and the names of intents that have few as examples, too."""
+        self._progress("fitting intents")
+        chosen = list(examples)
         named = _vectors(self._encoder.read_tokens([tokens for tokens, _ in self._samples.names]), self._encoder)
         wanted = torch.zeros(len(named), len(self._samples.intents))
         for row, (_, number) in enumerate(self._samples.names):
             wanted[row, number] = 1.0
         return fit_intents(
-            torch.cat([self._vectors, named]),
-            torch.cat([self._samples.wanted, wanted]),
+            torch.cat([self._vectors[chosen], named]),
+            torch.cat([self._samples.wanted[chosen], wanted]),
             several=self._samples.several,
         )
 

@@ -64,11 +64,12 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What tuning starts from: weight and bias of the intents, the slots' head, and the examples out of scope."""
+    """What tuning starts from: the slots' head, the examples out of scope, and a way to weight and bias of the intents,
+    from the numbers of some examples: those held out must not be among them, or they look far too easy."""
 
-    intents: tuple[Tensor, Tensor]
     slots: SlotLayers
     negatives: Sequence[Tokens]
+    fit_intents: Callable[[Sequence[int]], tuple[Tensor, Tensor]]
 
 
 def tune(samples: Samples, encoder: TextEncoder, beginning: Beginning, seed: int, progress: Progress) -> Tuned:
@@ -92,7 +93,9 @@ class _Tuning:
             for layer in bert.layers[self._kept :]
         )
         self._bert: Bert = bert.with_layers(self._layers)
-        self._weight, self._bias = (value.clone().requires_grad_(True) for value in beginning.intents)
+        self._held_out, self._rest = _parts(samples)
+        start = beginning.fit_intents(self._rest)
+        self._weight, self._bias = (value.clone().requires_grad_(True) for value in start)
         self._slots = SlotLayers(*(value.clone().requires_grad_(True) for value in beginning.slots))
         self._begun: dict[int, Tensor] = {}
         """By a sample's identity, its states after the layers that stay as they are."""
@@ -101,14 +104,11 @@ class _Tuning:
         count = len(self._samples.examples)
         epochs = max(_EPOCHS[0], min(_EPOCHS[1], round(_PASSES / count)), _STEPS // math.ceil(count / _BATCH))
         last = max(1, round(epochs * _LAST_EPOCHS))
-        order = sorted(range(count), key=lambda at: self._samples.examples[at].intent)
-        held_out = order[_HELD_OUT // 2 :: _HELD_OUT][:_MOST_HELD_OUT]
-        rest = sorted(set(range(count)) - set(held_out))
         self._begin_all()
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)  # of the dropout
-            self._train(rest, epochs - last, 1.0, "tuning")
-            judged = self._judge(held_out, rest)
+            self._train(self._rest, epochs - last, 1.0, "tuning")
+            judged = self._judge(self._held_out, self._rest)
             self._train(list(range(count)), last, 0.3, "tuning with what was held out")
         return Tuned(
             tuple({name: value.detach() for name, value in layer.items()} for layer in self._layers),
@@ -213,6 +213,13 @@ class _Tuning:
                 states, packed = self._run(part, 0.0)
                 vectors.append(text_vectors(states, packed, part))
         return torch.cat(vectors)
+
+
+def _parts(samples: Samples) -> tuple[list[int], list[int]]:
+    """The numbers of the examples that are held out, with a share of each intent, and of the rest."""
+    order = sorted(range(len(samples.examples)), key=lambda at: samples.examples[at].intent)
+    held_out = order[_HELD_OUT // 2 :: _HELD_OUT][:_MOST_HELD_OUT]
+    return held_out, sorted(set(order) - set(held_out))
 
 
 def _rate(step: int, steps: int) -> float:

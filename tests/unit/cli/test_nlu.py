@@ -75,7 +75,7 @@ def test_parse_answers_a_line_before_the_next_one_is_written(encoder: str, model
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["text"] == text
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(200) == 0
 
 
 def test_parse_keeps_the_order_of_more_lines_than_are_read_at_once(encoder: str, model: str) -> None:
