@@ -98,6 +98,14 @@ chromium: # Debian's own; nothing else is fetched
 pictures: setup chromium ## Take the pictures of the docs: a real broker, two workers, the console
 	@$(BIN)/python tools/pictures.py
 
+SEED ?= 1
+EVENTS ?= 3000
+MINUTES ?= 3
+
+.PHONY: chaos
+chaos: setup ## Workers on a real broker under faults drawn from SEED (EVENTS, MINUTES), and a check of what came out
+	@$(BIN)/python -m tests.chaos.run --seed "$(SEED)" --events "$(EVENTS)" --minutes "$(MINUTES)"
+
 .PHONY: bench
 bench: setup ## Benchmarks, one after the other; each prints JSON
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py" >&2; $(BIN)/python "benchmarks/$$name.py"; done

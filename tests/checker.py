@@ -98,3 +98,38 @@ def last_states(changelog: Changelog) -> dict[str, ConversationState]:
         for key, value in changelog
         if value is not None and key.startswith(STATE_PREFIX)
     }
+
+
+def ledgers(changelog: Changelog) -> list[LedgerRecord]:
+    """Every ledger record, in order."""
+    return [load_ledger(value) for key, value in changelog if value is not None and key.startswith(LEDGER_PREFIX)]
+
+
+def each_reply_has_its_command(replies: Sequence[Value], commands: Sequence[Value]) -> None:
+    """For a bot that emits one command with each reply of its model: exactly one, and none without its reply."""
+    emitted = [command["command_id"] for command in commands]
+    assert len(set(emitted)) == len(emitted), "a command was emitted twice"
+    turns = {reply["turn_id"] for reply in replies if reply["finish_reason"] != "fallback"}
+    assert {command["turn_id"] for command in commands} == turns, "commands and replies are not of the same turns"
+    assert len(commands) == len(turns), "a turn has more than one command"
+
+
+def previews_add_up_where_complete(replies: Sequence[Value], deltas: Sequence[Value]) -> int:
+    """A preview of the reply's own term and attempt without a gap is the reply's text; how many there are.
+
+    Previews are not transactional: one may be missing where its process ended, and then only the reply counts.
+    """
+    by_attempt: dict[tuple[str, int, int], list[Value]] = defaultdict(list)
+    for delta in deltas:
+        by_attempt[delta["turn_id"], delta["term"], delta["attempt"]].append(delta)
+    complete = 0
+    for reply in replies:
+        pieces = by_attempt[reply["turn_id"], reply["term"], reply["attempt"]]
+        if [piece["seq"] for piece in pieces] != list(range(len(pieces))) or not pieces:
+            continue
+        if pieces[-1]["state"] != "done" or reply["truncated"]:
+            continue
+        text = "".join(piece["text"] for piece in pieces)
+        assert text == reply["text"], f"the preview of {reply['turn_id']} does not add up to its reply"
+        complete += 1
+    return complete

@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -23,7 +23,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stream_worker.embedded import guard
-from stream_worker.embedded.configuration import LOGGING, server_properties
+from stream_worker.embedded.configuration import LOGGING, Listener, server_properties
 from stream_worker.embedded.distribution import KAFKA_VERSION, Distribution, obtain
 from stream_worker.errors import Code, Misconfigured, Missing
 
@@ -41,7 +41,14 @@ def _say_nothing(_: str) -> None:
 class EmbeddedBroker:
     """One broker over one folder. It can be stopped or killed and started again, on the same port."""
 
-    def __init__(self, folder: Path, port: int = 0, progress: Callable[[str], None] = _say_nothing) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        progress: Callable[[str], None] = _say_nothing,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self._listeners = listeners
         self._folder = folder.absolute()
         self._port = port
         self._progress = progress
@@ -95,9 +102,9 @@ class EmbeddedBroker:
         code = self._guard.wait()
         raise self._failure(f"it ended with exit code {code}")
 
-    def stop(self) -> None:
-        """Ends the broker in good order; after a few seconds without."""
-        self._end(signal.SIGTERM)
+    def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
+        """Ends the broker in good order; after `grace_s` seconds without."""
+        self._end(signal.SIGTERM, grace_s)
 
     def kill(self) -> None:
         """Ends the broker as a power cut would; what a reader of committed records has seen is there after a start.
@@ -106,7 +113,7 @@ class EmbeddedBroker:
         drops the markers of partitions without a leader, which is what a lone node that returns from a kill has until
         its old session ends (TransactionMarkerChannelManager, "likely deleted already").
         """
-        self._end(signal.SIGKILL)
+        self._end(signal.SIGKILL, _STOP_GRACE_S)
 
     @property
     def _data(self) -> Path:
@@ -122,8 +129,8 @@ class EmbeddedBroker:
 
     def _configure(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._port = _free_port(self._port)
-        properties = server_properties(self._data, self._port, _free_port(0))
+        self._port = free_port(self._port)
+        properties = server_properties(self._data, self._port, free_port(), self._listeners)
         self._properties.write_text(properties, encoding="utf-8")
         self._logging.write_text(LOGGING, encoding="utf-8")
 
@@ -171,13 +178,13 @@ class EmbeddedBroker:
                     return
         raise self._failure(f"it did not answer within {_START_DEADLINE_S:.0f} s")
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, how: signal.Signals, grace_s: float) -> None:
         if self._guard is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, how)
         try:
-            self._guard.wait(_STOP_GRACE_S)
+            self._guard.wait(grace_s)
         except subprocess.TimeoutExpired:
             os.kill(self.pid, signal.SIGKILL)
             self._guard.wait()
@@ -195,7 +202,7 @@ class EmbeddedBroker:
         )
 
 
-def _free_port(wanted: int) -> int:
+def free_port(wanted: int = 0) -> int:
     """The port if it is free, or any free one for 0."""
     with socket.socket() as probe:
         # As Kafka does: connections of a broker that has just ended do not hold the port.

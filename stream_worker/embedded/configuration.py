@@ -4,7 +4,22 @@ Everything differs from Kafka's defaults for one of three reasons: there is one
 node, it should be ready at once, or a test should not wait for a timeout.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One more port of the broker; clients that come by it are told to use `advertised_port`, a proxy's for instance.
+
+    `name` is in capital letters.
+    """
+
+    name: str
+    port: int
+    advertised_port: int
+
 
 # Internal topics exist once per node here; eight partitions keep their creation short.
 _ONE_NODE = {
@@ -46,12 +61,22 @@ _SMALL = {
 }
 
 
-def server_properties(folder: Path, port: int, controller_port: int) -> str:
+def server_properties(folder: Path, port: int, controller_port: int, listeners: Sequence[Listener] = ()) -> str:
     """The content of `server.properties`."""
+    main = Listener("PLAINTEXT", port, port)
+    every = [main, *listeners]
+    opened = [f"{listener.name}://127.0.0.1:{listener.port}" for listener in every]
     node = {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "listeners": ",".join([*opened, f"CONTROLLER://127.0.0.1:{controller_port}"]),
+        "advertised.listeners": ",".join(
+            f"{listener.name}://127.0.0.1:{listener.advertised_port}" for listener in every
+        ),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:PLAINTEXT" for name in ("CONTROLLER", *(listener.name for listener in every))
+        ),
+        "inter.broker.listener.name": main.name,
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         # Properties files treat a backslash as an escape.

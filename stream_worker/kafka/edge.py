@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
+
 from stream_worker.kafka.changelog import KafkaChangelog
 from stream_worker.kafka.client_settings import (
     ClientSettings,
@@ -68,9 +70,9 @@ class KafkaEdge:
         self._settings = settings
         self._who = who
         self._beat = beat
-        self._admin = make_admin(admin_settings(settings))
-        facts = facts_to_start(self._admin, settings)
-        refuse_foreign_group(self._admin, settings)
+        admin = self._make_admin()
+        facts = facts_to_start(admin, settings)
+        refuse_foreign_group(admin, settings)
         self._limits = {name: facts[name].number("max.message.bytes") for name in written_topics(settings)}
         self._keeps_deletions_ms = facts[settings.changelog].number("delete.retention.ms")
         self._subscription: KafkaSubscription | None = None
@@ -102,13 +104,16 @@ class KafkaEdge:
         self._changelog = KafkaChangelog(restore_settings(settings), settings.changelog)
         self._deltas = KafkaDeltas(self._telling("deltas", delta_settings(settings, batch_bytes)))
         offsets = KafkaOffsets(
-            self._admin,
+            self._make_admin,
             settings.application_id,
             topic,
             settings.changelog,
             settings.kafka.transaction_timeout_ms / 1000 + _TRANSACTION_SCAN_S,
         )
         return Clients(self._subscription, offsets, self._changelog, self._transactions, self._deltas)
+
+    def _make_admin(self) -> AdminClient:
+        return make_admin(admin_settings(self._settings))
 
     def tend(self) -> None:
         for producer in (self._transactions, self._deltas):

@@ -6,6 +6,7 @@ on it), only then for the ends of its logs: the order matters, see `taking`.
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,8 @@ from stream_worker.kafka.protocols import PartitionFacts
 
 _RETRY_S = 0.1
 _REQUEST_S = 5.0
-_CLUSTER = object()
+_LOOK_S = 0.5
+_MAX_TIMEOUTS = 2
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 
@@ -63,10 +65,21 @@ class _Call:
 
 
 class KafkaOffsets:
-    """`unstable_s`: for so long a transaction may be pending on a group's offset, its timeout and the broker's scan."""
+    """Asks by clients that `make_admin` makes: another one where the one at hand no longer gets an answer.
 
-    def __init__(self, admin: AdminClient, group: str, topic: str, changelog: str, unstable_s: float) -> None:
-        self._admin = admin
+    After a restart of the broker an admin client may ask for a group's coordinator without end and hear nothing
+    (librdkafka 2.16; the more likely the more it asked while the broker was away), while a fresh one is answered.
+
+    `unstable_s`: for so long a transaction may be pending on a group's offset, its timeout and the broker's scan."""
+
+    def __init__(
+        self, make_admin: Callable[[], AdminClient], group: str, topic: str, changelog: str, unstable_s: float
+    ) -> None:
+        self._make_admin = make_admin
+        self._admin = make_admin()
+        self._timeouts = 0
+        self._is_broker_up = True
+        self._has_described = False
         self._group = group
         self._topic = topic
         self._changelog = changelog
@@ -92,9 +105,9 @@ class KafkaOffsets:
             self._collect()
         except KafkaException as error:
             self._retry_later(error)
-        if time.monotonic() < self._not_before:
+        if time.monotonic() < self._not_before or not self._broker_answers():
             return
-        if self._topic_id is None:
+        if not self._has_described:
             self._describing = self._describing or self._describe()
             return
         unstable = [inquiry for inquiry in self._waiting if not inquiry.is_stable]
@@ -107,10 +120,11 @@ class KafkaOffsets:
     def _collect(self) -> None:
         if self._describing is not None and self._describing.is_done:
             call, self._describing = self._describing, None
-            description = call.futures[self._topic].result()
-            changelog = call.futures[self._changelog].result()
-            self._origin = f"{call.futures[_CLUSTER].result().cluster_id} {changelog.topic_id}"
+            _raise_but_unknown(call.futures["group"])
+            description, changelog = call.futures["topic"].result(), call.futures["changelog"].result()
+            self._origin = f"{call.futures['cluster'].result().cluster_id} {changelog.topic_id}"
             self._topic_id = (str(description.topic_id), len(description.partitions))
+            self._has_described = True
         if self._committed is not None and self._committed.is_done:
             call, self._committed = self._committed, None
             self._take_committed(call)
@@ -119,10 +133,16 @@ class KafkaOffsets:
             self._take_ends(call)
 
     def _describe(self) -> _Call:
-        topics = TopicCollection([self._topic, self._changelog])
-        futures: dict[Any, Future[Any]] = dict(self._admin.describe_topics(topics, request_timeout=_REQUEST_S))
-        futures[_CLUSTER] = self._admin.describe_cluster(request_timeout=_REQUEST_S)
-        return _Call(futures, [])
+        """Of cluster, topics and group, whose coordinator is to have answered before it is asked for offsets.
+
+        librdkafka (2.16) ends the process where it asks for offsets of a coordinator that loads or moves.
+        """
+        asked = TopicCollection([self._topic, self._changelog])
+        topics = self._admin.describe_topics(asked, request_timeout=_REQUEST_S)
+        groups = self._admin.describe_consumer_groups([self._group], request_timeout=_REQUEST_S)
+        cluster = self._admin.describe_cluster(request_timeout=_REQUEST_S)
+        futures = {"topic": topics[self._topic], "changelog": topics[self._changelog], "group": groups[self._group]}
+        return _Call({**futures, "cluster": cluster}, [])
 
     def _ask_committed(self, inquiries: list[KafkaInquiry]) -> _Call:
         places = [TopicPartition(self._topic, inquiry.partition) for inquiry in inquiries]
@@ -195,15 +215,41 @@ class KafkaOffsets:
     def _retry_later(self, error: KafkaException) -> None:
         self._judge(error.args[0])
         self._not_before = time.monotonic() + _RETRY_S
+        self._is_broker_up = False
+        self._has_described = False
+        if error.args[0].code() == KafkaError._TIMED_OUT:
+            self._timeouts += 1
+            if self._timeouts >= _MAX_TIMEOUTS:
+                self._timeouts = 0
+                self._admin = self._make_admin()
+
+    def _broker_answers(self) -> bool:
+        """After an error nothing is asked until the broker says where the topics are.
+
+        That is also what makes a client forget leader epochs of before a restart, which are refused for minutes.
+        """
+        if self._is_broker_up:
+            return True
         try:
-            # After a broker restart the cached leader epoch is refused for minutes unless metadata is asked anew.
             for topic in (self._topic, self._changelog):
-                self._admin.list_topics(topic, timeout=0.5)
+                self._admin.list_topics(topic, timeout=_LOOK_S)
         except KafkaException:
-            return
+            self._not_before = time.monotonic() + _RETRY_S
+            return False
+        self._is_broker_up = True
+        return True
 
     def _judge(self, error: KafkaError) -> None:
         if (ours := beyond_repair(error)) is not None:
             raise ours
         if error.code() == KafkaError._INVALID_ARG:
             raise Fatal(Code.TOPIC_MISMATCH, f"{error.str()}: run `stream-worker topics check`")
+
+
+def _raise_but_unknown(description: Future[Any]) -> None:
+    """Raises what a group's coordinator answered, unless it is that there is no such group yet."""
+    try:
+        description.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise

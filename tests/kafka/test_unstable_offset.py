@@ -18,7 +18,11 @@ def test_an_offset_that_stays_unstable_refuses_its_partition_alone(settings_for:
         member = joined(harness, "a")
         harness.hang([], {0: 5}, member.membership())
         offsets = KafkaOffsets(
-            connect(settings), settings.application_id, settings.topics.events, settings.changelog, unstable_s=1.0
+            lambda: connect(settings),
+            settings.application_id,
+            settings.topics.events,
+            settings.changelog,
+            unstable_s=1.0,
         )
         stuck, free = offsets.ask(0), offsets.ask(1)
         eventually(lambda: free.answer() is not None)

@@ -21,7 +21,14 @@ from stream_worker.settings import Settings
 from tests.eventually import eventually
 
 _CALL_S = 10.0
-_NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_NOT_YET = (
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+)
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 Isolation = Literal["read_committed", "read_uncommitted"]
 _ISOLATION: dict[Isolation, IsolationLevel] = {
@@ -112,7 +119,7 @@ class TopicReader:
         eventually(lambda: self._has_passed(ends))
 
     def _ends(self) -> dict[tuple[str, int], int]:
-        """Empty while the broker cannot say, as with topics that were just made."""
+        """Empty while the broker cannot say, as with topics that were just made, or after its restart."""
         asked = {TopicPartition(place.topic, place.partition): _LATEST for place in self._places}
         found = self._admin.list_offsets(asked, isolation_level=_ISOLATION[self._isolation], request_timeout=_CALL_S)
         try:
@@ -120,6 +127,9 @@ class TopicReader:
         except KafkaException as error:
             if error.args[0].code() not in _NOT_YET:
                 raise
+            # The answer stays what it was until the client has looked at the topics anew.
+            for name in self._names.values():
+                self._admin.list_topics(name, timeout=_CALL_S)
             return {}
 
     def _has_passed(self, ends: dict[tuple[str, int], int]) -> bool:

@@ -1,0 +1,250 @@
+"""Chaos: real workers on a real broker, faults drawn from a seed, and an independent check of what came out.
+
+    python -m tests.chaos.run --seed 1 --events 3000 --minutes 3
+
+Everything that was done is written to `history.jsonl` in the run's folder, which is kept when a violation is found.
+The same seed draws the same faults; what they hit is the machine's timing.
+"""
+
+import argparse
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka.admin import AdminClient
+
+from stream_worker.embedded.broker import EmbeddedBroker, free_port
+from stream_worker.embedded.configuration import Listener
+from stream_worker.kafka.client_settings import admin_settings
+from stream_worker.kafka.topic_admin import Creation, create
+from stream_worker.kafka.topics import topic_table
+from stream_worker.settings import Settings
+from tests.chaos.actions import ACTIONS, Undo
+from tests.chaos.crew import Crew
+from tests.chaos.history import History, read_history
+from tests.chaos.network import Network, find_toxiproxy
+from tests.chaos.traffic import traffic
+from tests.chaos.world import World
+from tests.eventually import eventually
+from tests.kafka.sabotage import Bug
+from tests.kafka.topic_reader import TopicReader
+
+_PARTITIONS = 8
+_WORKERS = ("w-0", "w-1", "w-2")
+_PROXIED = ("w-1", "w-2")
+_EVERY_S = 3.0
+_SETTLES_S = 180.0
+_CHECK_S = 600.0
+_GOOD_ENDS = {0, -signal.SIGTERM}
+"""One that was still starting has nothing to give back, and ends as any process does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    seed: int
+    events: int
+    minutes: float
+    chatlogs: Path
+    folder: Path
+    protocol: str = "classic"
+    only: frozenset[str] = frozenset()
+    bug: Bug | None = None
+    longest_broker_stop_s: float = 15.0
+
+
+def main() -> None:
+    plan = _plan()
+    print(f"seed {plan.seed}, {plan.events} events, {plan.minutes} minutes, in {plan.folder}", flush=True)
+    report = chaos(plan)
+    print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    if report["violation"] is not None:
+        print(f"Violation found; the history is {plan.folder / 'history.jsonl'}", file=sys.stderr)
+        sys.exit(1)
+    shutil.rmtree(plan.folder, ignore_errors=True)
+
+
+def chaos(plan: Plan) -> dict[str, Any]:
+    """One run; its report."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        history = stack.enter_context(History(plan.folder / "history.jsonl"))
+        history.note("plan", seed=plan.seed, events=plan.events, minutes=plan.minutes, bug=plan.bug)
+        world = _world(plan, history, stack)
+        for name in _WORKERS:
+            world.crew.add(name, _servers(world, name))
+        reader = TopicReader(world.settings)
+        stack.callback(reader.close)
+        eventually(lambda: len(reader.ledgers) == _PARTITIONS, 120.0)
+        _stir(plan, world, history)
+        violation = _settled(world, reader, history)
+        codes = world.crew.end()
+        history.note("exit codes", codes=codes)
+        if violation is None and not set(codes.values()) <= _GOOD_ENDS:
+            violation = f"workers ended with {codes} when asked to"
+        verdict = _check(world, plan) if violation is None else {"violation": violation}
+    return {"seed": plan.seed, "bug": plan.bug} | _figures(plan) | verdict
+
+
+def _world(plan: Plan, history: History, stack: ExitStack) -> World:
+    binary = find_toxiproxy()
+    port = free_port()
+    behind, front = {name: free_port() for name in _PROXIED}, {name: free_port() for name in _PROXIED}
+    listeners = [Listener(name.replace("-", "").upper(), behind[name], front[name]) for name in _PROXIED]
+    broker = EmbeddedBroker(plan.folder / "broker", port, listeners=listeners if binary else ())
+    stack.enter_context(broker)
+    network = None
+    if binary is not None:
+        network = stack.enter_context(Network(binary, plan.folder, free_port()))
+        for name in _PROXIED:
+            network.connect(name, front[name], behind[name])
+    else:
+        history.note("no toxiproxy: a run without faults of the network")
+        print("No toxiproxy-server, and no Go to build it with: a run without faults of the network", flush=True)
+    settings = _settings(plan, broker.bootstrap_servers)
+    reports = create(AdminClient(admin_settings(settings)), topic_table(settings))
+    assert {report.result for report in reports} == {Creation.CREATED}, reports
+    crew = Crew(settings, plan.folder, history, plan.bug)
+    stack.callback(crew.kill)
+    return World(
+        settings=settings,
+        broker=broker,
+        crew=crew,
+        network=network,
+        proxied=list(_PROXIED) if network else [],
+        longest_broker_stop_s=plan.longest_broker_stop_s,
+        front={name: f"127.0.0.1:{number}" for name, number in front.items()} if network else {},
+    )
+
+
+def _settings(plan: Plan, servers: str) -> Settings:
+    return Settings.model_validate(
+        {
+            "application_id": "chaos",
+            "kafka": {
+                "bootstrap_servers": servers,
+                "start_at": "earliest",
+                "group_protocol": plan.protocol,
+                "max_poll_interval_ms": 30_000,
+            },
+            "topics": {"partitions": _PARTITIONS, "replication_factor": 1, "min_insync_replicas": 1},
+            "admission": {"max_running_turns": 32, "retry_backoff_ms": 100, "max_waiting_events": 10_000},
+            "drain_timeout_s": 5,
+        }
+    )
+
+
+def _servers(world: World, name: str) -> str:
+    return world.front.get(name, world.broker.bootstrap_servers)
+
+
+def _stir(plan: Plan, world: World, history: History) -> None:
+    """Messages are written at their times, and meanwhile things go wrong."""
+    chance = random.Random(plan.seed)
+    waiting = traffic(plan.chatlogs, plan.seed, plan.events, plan.minutes * 60)
+    undos: list[tuple[float, Undo]] = []
+    started, due, place = time.monotonic(), _EVERY_S, 0
+    while (now := time.monotonic() - started) < plan.minutes * 60 or place < len(waiting):
+        while place < len(waiting) and waiting[place].at_s <= now:
+            world.say(waiting[place].conversation, waiting[place].text)
+            place += 1
+        for when, undo in [each for each in undos if each[0] <= now]:
+            undos.remove((when, undo))
+            undo.do()
+        if now >= due:
+            due = now + chance.uniform(0.3, 2.0) * _EVERY_S
+            if (undone := _act(plan, world, chance, history)) is not None:
+                undos.append((now + undone.after_s, undone))
+        world.crew.tend()
+        # The pace of those who write is a part of what is tried here.
+        time.sleep(0.02)
+    for _, undo in undos:
+        undo.do()
+    world.heal()
+    history.note("healed", sent=world.flush())
+
+
+def _act(plan: Plan, world: World, chance: random.Random, history: History) -> Undo | None:
+    actions = [action for action in ACTIONS if not plan.only or action.name in plan.only]
+    action = chance.choices(actions, [action.weight for action in actions])[0]
+    if not action.may(world):
+        return None
+    done, undo = action.act(world, chance)
+    history.note("action", action=action.name, **done)
+    return undo
+
+
+def _settled(world: World, reader: TopicReader, history: History) -> str | None:
+    """Waits until every event has an outcome; what is wrong where that never comes."""
+    sent = world.flush()
+    deadline = time.monotonic() + _SETTLES_S
+    while time.monotonic() < deadline:
+        world.crew.tend()
+        if len(reader.outcomes) >= sent:
+            history.note("settled", events=sent)
+            return None
+        time.sleep(0.2)
+    world.crew.show_stacks()
+    found = reader.outcomes
+    missing = [name for name in (f"e-{number}" for number in range(sent)) if name not in found]
+    return f"{len(missing)} of {sent} events have no outcome {_SETTLES_S:.0f} s after all was healed: {missing[:10]}"
+
+
+def _check(world: World, plan: Plan) -> dict[str, Any]:
+    file = plan.folder / "settings.json"
+    file.write_bytes(orjson.dumps(world.settings.model_dump(mode="json", exclude_defaults=True)))
+    command = [sys.executable, "-m", "tests.chaos.check", world.broker.bootstrap_servers, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_S, check=False)
+    if done.returncode == 0:
+        return {"violation": None, "checked": orjson.loads(done.stdout)}
+    return {"violation": (done.stdout + done.stderr)[-2_000:]}
+
+
+def _figures(plan: Plan) -> dict[str, Any]:
+    """What was done, by kind, and how the workers fared."""
+    entries = read_history(plan.folder / "history.jsonl")
+    actions = Counter(entry["action"] for entry in entries if entry["what"] == "action")
+    ends = Counter(str(entry["code"]) for entry in entries if entry["what"] == "ended")
+    aborts = sum(log.read_text(errors="replace").count('"event":"transaction aborted"') for log in _logs(plan))
+    starts = sum(entry["what"] == "started" for entry in entries)
+    return {"actions": dict(actions), "ended_with": dict(ends), "starts": starts, "aborts": aborts}
+
+
+def _logs(plan: Plan) -> list[Path]:
+    return sorted(plan.folder.glob("*/log"))
+
+
+def _plan() -> Plan:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--events", type=int, default=3_000)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--chatlogs", type=Path, default=Path("../shared/data/chatlogs"), help="drawn bursts without")
+    parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic")
+    parser.add_argument("--only", nargs="*", default=[], choices=[action.name for action in ACTIONS])
+    parser.add_argument("--bug", type=Bug, default=None, choices=list(Bug), help="a planted bug, which must be found")
+    parser.add_argument("--folder", type=Path, default=None, help="where everything is kept; a temporary one without")
+    parsed = parser.parse_args()
+    return Plan(
+        seed=parsed.seed,
+        events=parsed.events,
+        minutes=parsed.minutes,
+        chatlogs=parsed.chatlogs,
+        protocol=parsed.protocol,
+        only=frozenset(parsed.only),
+        bug=parsed.bug,
+        folder=parsed.folder or Path(tempfile.mkdtemp(prefix="chaos-")),
+    )
+
+
+if __name__ == "__main__":
+    main()

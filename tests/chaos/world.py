@@ -1,0 +1,145 @@
+"""What a run is made of: a broker, a network, workers, and those who write."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from stream_worker.embedded.broker import EmbeddedBroker
+from stream_worker.settings import Settings
+from tests.chaos.crew import Crew, Member
+from tests.chaos.network import Network
+
+_FLUSH_S = 60.0
+_STOP_S = 60.0
+_GUEST = "guest"
+
+
+@dataclass(slots=True)
+class World:
+    settings: Settings
+    broker: EmbeddedBroker
+    crew: Crew
+    network: Network | None
+    proxied: list[str]
+    longest_broker_stop_s: float
+    front: dict[str, str] = field(default_factory=dict)
+    """Where each proxied worker finds the broker."""
+    started: float = field(default_factory=time.monotonic)
+    broker_is_up: bool = True
+    network_is_whole: bool = True
+    replies_are_limited: bool = False
+    is_compacted_hard: bool = False
+    poisoned: int = 0
+    held: set[str] = field(default_factory=set)
+    """Workers that stand still."""
+    _was_killed: bool = False
+    _soon: deque[tuple[str, str]] = field(default_factory=deque)
+    _guests: "itertools.count[int]" = field(default_factory=itertools.count)
+    _sent: int = 0
+    _producer: Producer | None = None
+
+    @property
+    def now(self) -> float:
+        return time.monotonic()
+
+    @property
+    def steady(self) -> list[Member]:
+        """Workers that are up, and that nothing is being done to."""
+        return [member for member in self.crew.up if member.is_static and member.name not in self.held]
+
+    @property
+    def guests(self) -> list[str]:
+        return [member.name for member in self.crew.up if not member.is_static]
+
+    def add_guest(self) -> str:
+        name = f"{_GUEST}-{next(self._guests)}"
+        self.crew.add(name, self.broker.bootstrap_servers, is_static=False)
+        return name
+
+    def say_soon(self, conversation: str, text: str) -> None:
+        self._soon.append((conversation, text))
+
+    def say(self, conversation: str, text: str) -> None:
+        """Sends a message, and what was to be said soon; keeps them while the broker is away."""
+        if self._producer is None:
+            self._producer = Producer(
+                {
+                    "bootstrap.servers": self.broker.bootstrap_servers,
+                    "partitioner": "murmur2_random",
+                    "enable.idempotence": True,
+                    "delivery.timeout.ms": 300_000,
+                    "linger.ms": 0,
+                    "log_level": 0,
+                }
+            )
+        for key, words in [*self._soon, (conversation, text)]:
+            event = {
+                "conversation_id": key,
+                "message_id": f"e-{self._sent}",
+                "sender": {"id": "u-1"},
+                "text": words or "…",
+            }
+            self._producer.produce(self.settings.topics.events, orjson.dumps(event), key)
+            self._sent += 1
+        self._soon.clear()
+        self._producer.poll(0)
+
+    def flush(self) -> int:
+        """Waits until everything that was said is in the topic; returns how much that is."""
+        if self._producer is not None and self._producer.flush(_FLUSH_S):
+            raise AssertionError("the broker did not take all events: the run says nothing")
+        return self._sent
+
+    def stop_broker(self, *, killed: bool) -> None:
+        self.broker_is_up = False
+        self._was_killed = killed
+        if killed:
+            self.broker.kill()
+        else:
+            self.broker.stop(_STOP_S)
+
+    def start_broker(self) -> None:
+        self.broker.start()
+        if self._was_killed:
+            # A lone node that comes back from a kill may leave transactions open for ever (see EmbeddedBroker.kill):
+            # with others beside it, it would not. A start in good order completes them.
+            self.broker.stop(_STOP_S)
+            self.broker.start()
+        self.broker_is_up = True
+
+    def heal(self) -> None:
+        """Nothing is done to anybody any more."""
+        if not self.broker_is_up:
+            self.start_broker()
+        if self.network is not None:
+            self.network.heal()
+        self.held.clear()
+        self.crew.heal()
+        if self.replies_are_limited:
+            self.limit_replies(None)
+
+    def limit_replies(self, most_bytes: int | None) -> None:
+        topic = self.settings.output_topic(self.settings.topics.replies)
+        self._alter(topic, {"max.message.bytes": None if most_bytes is None else str(most_bytes)})
+
+    def compact_hard(self) -> None:
+        """From now on the changelog is compacted as soon and as often as the broker can."""
+        self.is_compacted_hard = True
+        hard = {"segment.ms": "1000", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"}
+        self._alter(self.settings.changelog, hard | {"max.compaction.lag.ms": "1000", "delete.retention.ms": "0"})
+
+    def _alter(self, topic: str, values: Mapping[str, str | None]) -> None:
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET if value else AlterConfigOpType.DELETE)
+            for name, value in values.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result(30.0)
