@@ -43,8 +43,8 @@ types: setup ## Strict type check of product, tests and benchmarks
 	@$(BIN)/mypy
 
 .PHONY: test
-test: setup ## Every test but test-deploy's; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
-	@$(BIN)/python -m pytest --ignore=tests/deploy
+test: setup ## Every test but those of test-deploy and test-console; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
+	@$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/console
 
 .PHONY: test-unit
 test-unit: setup ## Tests without a broker and a model
@@ -59,10 +59,17 @@ e2e: setup ## Tests with a real broker and a real model
 	@$(BIN)/python -m pytest tests/e2e
 
 .PHONY: test-deploy
-test-deploy: setup ## Rules and dashboards with a real Prometheus, from Debian's package `prometheus`
+test-deploy: setup helm ## Chart, image and composition; rules and dashboards with Debian's Prometheus
 	@command -v prometheus promtool >/dev/null || { \
 	  echo "prometheus and promtool are needed: apt-get install --no-install-recommends prometheus" >&2; exit 3; }
 	@$(BIN)/python -m pytest tests/deploy
+
+HELM_VERSION := v3.22.0
+.PHONY: helm
+helm: # From its source where it is not installed: some minutes, once
+	@command -v helm >/dev/null || [ -x .cache/bin/helm ] || { \
+	  command -v go >/dev/null || { echo "helm is needed, or go to build it" >&2; exit 3; }; \
+	  GOBIN=$(CURDIR)/.cache/bin go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION) >&2; }
 
 # vLLM's pins contradict ours, and its CPU build names a torch that not every index has: both have a place of their own.
 VLLM_VENV := .venv-vllm

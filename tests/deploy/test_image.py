@@ -1,0 +1,60 @@
+"""The image and the composition. No engine builds them here: the steps are run, the files are checked."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "deploy" / "docker"
+BIN = Path(sys.executable).parent
+
+
+def test_hadolint_finds_nothing() -> None:
+    done = subprocess.run(
+        [str(BIN / "hadolint"), str(DOCKER / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_composition_is_valid() -> None:
+    file = ROOT / "deploy" / "compose" / "compose.yaml"
+    command = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    copied = [
+        name
+        for line in (DOCKER / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for name in line.split()[1:-1]
+    ]
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert copied
+    for name in copied:
+        assert (ROOT / name).exists(), name
+        assert f"!{name}" in allowed, name
+
+
+def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
+    environment = os.environ | {"VARIANT": "tpu"}
+    command = ["sh", str(DOCKER / "install.sh"), str(tmp_path / "venv")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cpu or cuda" in done.stderr
+
+
+@pytest.mark.timeout(1_800)
+def test_the_steps_of_the_image_give_a_worker_that_runs(tmp_path: Path) -> None:
+    """What the first stage runs, in a fresh virtual environment."""
+    venv = tmp_path / "venv"
+    subprocess.run(["sh", str(DOCKER / "install.sh"), str(venv)], cwd=ROOT, check=True, capture_output=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "STREAM_WORKER"))}
+    for arguments in (["version"], ["config", "schema"], ["console", "--help"]):
+        command = [str(venv / "bin" / "stream-worker"), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
