@@ -25,8 +25,8 @@ from stream_worker.contracts.internal import state_key
 from stream_worker.conversation.state import ConversationState, Line, Speaker
 from stream_worker.conversation.store import RocksStore
 from stream_worker.embedded.broker import EmbeddedBroker
-from stream_worker.embedded.murmur2 import partition_of
 from stream_worker.kafka.client_settings import admin_settings
+from stream_worker.kafka.murmur2 import partition_of
 from stream_worker.kafka.topic_admin import create
 from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings

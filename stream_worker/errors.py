@@ -28,6 +28,7 @@ class Code(Enum):
     CONFIG_UNKNOWN_VARIABLE = ("SW-C004", "Unknown STREAM_WORKER__ variable")
     CONFIG_UNSET_VARIABLE = ("SW-C005", "The configuration refers to a variable or file that is not there")
     CONFIG_RESERVED_CLIENT_SETTING = ("SW-C006", "A Kafka client setting that delivery relies on was overridden")
+    EXTRA_MISSING = ("SW-C007", "A setting needs a package that is not installed")
     BOT_INVALID = ("SW-B001", "The bot file is invalid")
     BOT_UNREADABLE = ("SW-B002", "The bot file cannot be read")
     BOT_TEMPLATE_FAILED = ("SW-B003", "A template of the bot file cannot be rendered")

@@ -10,6 +10,7 @@ import secrets
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from stream_worker import __version__
 from stream_worker.assembly import Parts, assemble
@@ -23,7 +24,7 @@ from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
 from stream_worker.declarations import declare_bots, declare_settings, declare_topic, declared
-from stream_worker.errors import Code, Fatal
+from stream_worker.errors import Code, Fatal, Missing
 from stream_worker.fatal_errors import FatalErrors
 from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
@@ -39,6 +40,9 @@ from stream_worker.reporter import Reporter
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import settings_hash
 from stream_worker.worker import Watchdogs, Worker
+
+if TYPE_CHECKING:
+    from stream_worker.tracing import Tracing
 
 _LOAD_S = 1_800.0
 _CLOSE_S = 2.0
@@ -125,6 +129,7 @@ def _serve(
         model=engine.capabilities.model,
     )
     store = RocksStore(settings.conversation.state_dir / settings.application_id / who.transactional_id, clock)
+    tracing = _tracing(settings, engine.capabilities.model, who.transactional_id)
     worker = assemble(
         settings,
         Parts(
@@ -136,7 +141,7 @@ def _serve(
             caller=HttpCaller(settings.calls, io, inbox.put, clock),
             prompter=loading.prompter(context_tokens(engine)),
             bots=bots,
-            observer=Reporter(settings, metrics, board, engine, clock),
+            observer=Reporter(settings, metrics, board, engine, clock, tracing),
             watchdog=Watchdogs(DeviceWatchdog(device, clock, settings.engine.device_stall_ms), io),
             clock=clock,
             settings_hash=settings_digest,
@@ -152,6 +157,21 @@ def _serve(
         store.close()
         engine.close(_CLOSE_S)
         io.close(_CLOSE_S)
+        if tracing is not None:
+            tracing.close()
+
+
+def _tracing(settings: Settings, model: str, client_id: str) -> "Tracing | None":
+    """Imported only where it is on. Raises Missing without the extra `otel`."""
+    if not settings.traces.enabled:
+        return None
+    try:
+        from stream_worker.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise Missing(
+            Code.EXTRA_MISSING, f"traces.enabled needs OpenTelemetry ({error.name}): pip install 'stream-worker[otel]'"
+        ) from error
+    return Tracing(settings, model, client_id=client_id)
 
 
 def _stop(worker: Worker, board: HealthBoard) -> None:

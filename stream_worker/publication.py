@@ -43,6 +43,7 @@ from stream_worker.record import Headers, Outgoing, Record
 from stream_worker.settings import Settings
 from stream_worker.stages.dialogue import CommandDraft
 from stream_worker.stages.preview import Piece
+from stream_worker.trace_context import carried_on
 from stream_worker.turn import Decided, Turn
 
 
@@ -87,6 +88,7 @@ class Publication:
         self._actions = settings.output_topic(topics.actions)
         self._metrics = settings.output_topic(topics.metrics)
         self._dead_letters = settings.output_topic(topics.dead_letters)
+        self._traces = settings.traces
         self._publish_analysis = settings.outputs.analysis
         self._source = f"stream_worker/{settings.application_id}"
         self._versions = versions
@@ -289,7 +291,7 @@ class Publication:
                 versions=self._versions.of(turn.bot),
                 metadata=event.metadata,
             )
-            headers = self._headers(reply.reply_id, "reply", turn.first.headers, now_ms)
+            headers = self._headers(reply.reply_id, "reply", self._carried(turn), now_ms)
             record = Outgoing(self._replies, turn.conversation.encode(), orjson.dumps(reply), headers)
             if self.fits(record):
                 return record
@@ -312,7 +314,7 @@ class Publication:
                 versions=self._versions.of(turn.bot),
                 remind_at=None if draft.remind_after_s is None else now_ms + int(draft.remind_after_s * 1000),
             )
-            headers = self._headers(command.command_id, "command", turn.first.headers, now_ms)
+            headers = self._headers(command.command_id, "command", self._carried(turn), now_ms)
             record = Outgoing(self._actions, turn.conversation.encode(), orjson.dumps(command), headers)
             if not self.fits(record):
                 raise _too_large(self._actions)
@@ -383,6 +385,10 @@ class Publication:
                 record = self.metric(arrival, outcome, now_ms, turn=turn, replied=outcome is Outcome.MERGED)
             records.append(record)
         return records
+
+    def _carried(self, turn: Turn) -> InputHeaders:
+        """Whose trace a reader of the reply continues: the event's, or where turns are traced the turn's."""
+        return carried_on(turn, links=self._traces.parenting == "link") if self._traces.enabled else turn.first.headers
 
     def _headers(self, event_id: str, kind: str, of: InputHeaders, now_ms: int) -> Headers:
         if self._instant != now_ms:

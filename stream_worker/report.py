@@ -16,6 +16,10 @@ class ReplyReport(Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason
     timings: Timings
     usage: Usage | None
+    decision: str = ""
+    intent_score: float | None = None
+    text: str = ""
+    """What was answered. For traces that are told to hold it, and for nothing else."""
     texts: int = 0
     """Texts in the encoder's pass; 0 without one."""
 

@@ -8,6 +8,7 @@ next beat: once a tick instead of once a message.
 from collections import Counter
 from logging import DEBUG
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -34,7 +35,11 @@ from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.report import ReplyReport
 from stream_worker.settings import Settings
 from stream_worker.tokens import Usage
+from stream_worker.trace_context import context_of
 from stream_worker.turn import Turn
+
+if TYPE_CHECKING:
+    from stream_worker.tracing import Tracing
 
 OUT_OF_SCOPE = "out_of_scope"
 _BEING_TAKEN = frozenset({"asking", "restoring", "claiming"})
@@ -45,7 +50,17 @@ _PROGRESS_EVERY_S = 5.0
 class Reporter:
     """The worker's observer in production."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, board: HealthBoard, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        board: HealthBoard,
+        engine: Engine,
+        clock: Clock,
+        tracing: "Tracing | None" = None,
+    ) -> None:
+        self._tracing = tracing
+        self._links_only = settings.traces.parenting == "link"
         self._topic = settings.topics.events
         self._slo_s = settings.slo.reply_seconds
         self._backlog = Backlog(settings.admission.max_running_turns)
@@ -64,6 +79,8 @@ class Reporter:
         self._board.beat(Loop.WORKER)
         if self._settled:
             self._count_gathered()
+        if self._tracing is not None:
+            self._tracing.beat(self._clock.now_ms())
 
     def snapshot(self, snapshot: Snapshot) -> None:
         phases = list(snapshot.phases.values())
@@ -105,10 +122,12 @@ class Reporter:
 
     def replied(self, reply: ReplyReport) -> None:
         self._replies.append(reply)
+        if self._tracing is not None:
+            self._tracing.replied(reply)
         self._backlog.ran(_worked(reply.timings))
         if self._log.is_enabled_for(DEBUG):
             seconds = round(reply.timings.total, 3)
-            ids = _ids(reply.turn)
+            ids = self._ids(reply.turn)
             self._log.debug("replied", **ids, intent=reply.intent, finish_reason=reply.finish_reason, seconds=seconds)
 
     def first_delta(self, turn: Turn, seconds: float) -> None:  # noqa: ARG002
@@ -116,7 +135,7 @@ class Reporter:
 
     def attempt_failed(self, turn: Turn, reason: DeadLetterReason, message: str) -> None:
         self._metrics.count(Metric.ATTEMPTS, reason)
-        self._log.warning("attempt failed", **_ids(turn), reason=reason, detail=message)
+        self._log.warning("attempt failed", **self._ids(turn), reason=reason, detail=message)
 
     def engine_away(self, message: str) -> None:
         self._log.error("engine away", detail=message)
@@ -136,8 +155,10 @@ class Reporter:
     def called(self, turn: Turn, name: str, seconds: float, failure: str | None) -> None:
         self._metrics.count(Metric.CALLS, name, CallOutcome.ANSWERED if failure is None else CallOutcome.FAILED)
         self._metrics.observe(Metric.STAGE, seconds, Stage.CALL)
+        if self._tracing is not None:
+            self._tracing.called(turn, name, seconds, failure is not None)
         if failure is not None:
-            self._log.warning("call failed", **_ids(turn), call=name, detail=failure)
+            self._log.warning("call failed", **self._ids(turn), call=name, detail=failure)
 
     def taken(self, partition: int, term: int, seconds: float, records: int) -> None:
         self._metrics.count(Metric.REBALANCES, Rebalance.TAKEN)
@@ -158,6 +179,8 @@ class Reporter:
     def committed(self, seconds: float, records: int) -> None:
         self._metrics.count(Metric.COMMITS, CommitOutcome.COMMITTED)
         self._metrics.observe(Metric.COMMIT, seconds)
+        if self._tracing is not None:
+            self._tracing.committed(seconds, records)
         self._metrics.observe(Metric.TRANSACTION_RECORDS, records)
 
     def aborted(self, cause: str) -> None:
@@ -181,7 +204,9 @@ class Reporter:
         for language, number in Counter(map(attrgetter("turn.parsed.language"), replies)).items():
             metrics.count(Metric.LANGUAGES, language, amount=number)
         metrics.count(Metric.REPLIES_WITHIN_SLO, amount=sum(map(self._kept_promise, replies)))
-        metrics.observe_all(Metric.EVENT_TO_REPLY, [(reply.timings.total, _trace(reply.turn)) for reply in replies])
+        metrics.observe_all(
+            Metric.EVENT_TO_REPLY, [(reply.timings.total, self._trace(reply.turn)) for reply in replies]
+        )
         metrics.observe_all(Metric.QUEUE, [(reply.timings.waiting, "") for reply in replies], Queue.MAILBOX)
         metrics.observe_all(Metric.STAGE, [(reply.timings.parse, "") for reply in replies], Stage.PARSE)
         for reply in replies:
@@ -190,6 +215,24 @@ class Reporter:
                 metrics.observe(Metric.BATCH_SIZE, reply.texts, Stage.UNDERSTAND)
             if reply.usage is not None:
                 self._generated(reply.timings, reply.usage)
+
+    def _ids(self, turn: Turn) -> dict[str, object]:
+        ids: dict[str, object] = {
+            "turn": turn.ref.turn_id,
+            "conversation": turn.conversation,
+            "partition": turn.ref.partition,
+            "attempt": turn.ref.attempt,
+        }
+        if trace := self._trace(turn):
+            ids["trace_id"] = trace
+        return ids
+
+    def _trace(self, turn: Turn) -> str:
+        """The id of the trace that a turn belongs to: its event's, or where turns are traced its own. Else empty."""
+        if self._tracing is not None:
+            return context_of(turn, links=self._links_only).trace_id
+        traceparent = turn.first.headers.traceparent
+        return trace_id(traceparent) if traceparent else ""
 
     def _kept_promise(self, reply: ReplyReport) -> bool:
         return reply.timings.total <= self._slo_s and reply.finish_reason is not FinishReason.FALLBACK
@@ -233,23 +276,6 @@ class Reporter:
             self._metrics.observe(Metric.BATCH_SIZE, stats.running, Stage.GENERATE)
         if stats.kv_capacity_tokens:
             put(Metric.KV_CACHE_USAGE, stats.kv_tokens / stats.kv_capacity_tokens)
-
-
-def _ids(turn: Turn) -> dict[str, object]:
-    ids: dict[str, object] = {
-        "turn": turn.ref.turn_id,
-        "conversation": turn.conversation,
-        "partition": turn.ref.partition,
-        "attempt": turn.ref.attempt,
-    }
-    if trace := _trace(turn):
-        ids["trace_id"] = trace
-    return ids
-
-
-def _trace(turn: Turn) -> str:
-    traceparent = turn.first.headers.traceparent
-    return trace_id(traceparent) if traceparent else ""
 
 
 def _worked(timings: Timings) -> float:

@@ -142,6 +142,9 @@ class Settler:
                 finish_reason=answered.finish_reason,
                 timings=spent,
                 usage=answered.generated.usage if answered.generated else None,
+                decision=decision.name,
+                intent_score=_score(decided),
+                text=answered.text,
                 texts=decided.understanding.batch_size if decided.understanding else 0,
             ),
             commands=tuple([command.name for command in decision.commands]),
@@ -283,6 +286,12 @@ class Settler:
 def _fallback_report(turn: Turn, moment: Moment) -> ReplyReport:
     spent = Timings(total=max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)
     return ReplyReport(turn=turn, intent=None, finish_reason=FinishReason.FALLBACK, timings=spent, usage=None)
+
+
+def _score(decided: Decided) -> float | None:
+    """Of the intent that was acted on; None where that was carried over, or none was found."""
+    found, intent = decided.understanding, decided.decision.intent
+    return next((each.score for each in found.intents if each.name == intent), None) if found else None
 
 
 def _outcomes(ended: Sequence[tuple[Arrival, Outcome]]) -> tuple[Outcome, ...]:

@@ -1,10 +1,11 @@
 """Writes docs/reference from the code; with `--check` it names what is stale and exits 1."""
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,6 +23,7 @@ from stream_worker.bot.file import (
     TemplateFile,
     TurnTakingFile,
 )
+from stream_worker.cli.app import COMMANDS
 from stream_worker.errors import Code
 from stream_worker.kafka.topics import topic_table
 from stream_worker.observability.metric_table import BUILD_INFO, BUILD_INFO_HELP, PREFIX, TABLE
@@ -122,8 +124,61 @@ def topics_page() -> str:
 
 
 def errors_page() -> str:
-    rows = [(f"`{code.id}`", code.title) for code in sorted(Code, key=lambda code: code.id)]
-    return "\n".join(["# Errors", _NOTE, *_table(("code", "meaning"), rows)])
+    """A heading for each code, so that a message's code is the address of its explanation."""
+    lead = "The code stands in front of every message. The message itself says where it happened, and what to do.\n"
+    lines = ["# Errors", _NOTE, lead]
+    for letter, room in _ROOMS.items():
+        lines += [f"## {room}", ""]
+        for code in sorted(Code, key=lambda code: code.id):
+            if code.id.startswith(f"SW-{letter}"):
+                lines += [f"### {code.id}", "", f"{code.title}.", ""]
+    return "\n".join(lines)
+
+
+_ROOMS = {"C": "Configuration", "B": "Bot files", "M": "Models and device", "K": "Kafka", "S": "State"}
+
+
+def commands_page() -> str:
+    """Every command with its options, as `--help` tells them."""
+    lines = ["# Commands", _NOTE, _COMMANDS_LEAD]
+    for entry in COMMANDS.values():
+        command: Any = entry.load()
+        lines += [f"## {entry.name}", "", entry.summary, ""]
+        if entry.is_group:
+            for name, each in sorted(command.commands.items()):
+                lines += _command(f"{entry.name} {name}", each, "###")
+        else:
+            lines += _command(entry.name, command, "")
+    return "\n".join(lines)
+
+
+def _command(name: str, command: Any, heading: str) -> list[str]:
+    lines = [f"{heading} {name}", ""] if heading else []
+    if command.help:
+        lines += [" ".join(inspect.cleandoc(command.help).split("\n\n")[0].split()), ""]
+    rows = [
+        (", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts)), parameter.help or "")
+        for parameter in command.params
+        if getattr(parameter, "help", None) is not None and parameter.name != "help"
+    ]
+    lines += _table(("option", "meaning"), rows) if rows else []
+    return [*lines, "```console", f"$ {(command.epilog or '').removeprefix('Example: ')}", "```", ""]
+
+
+_COMMANDS_LEAD = """\
+Reading commands print a table on a terminal, lines with tabs into a pipe, and with `-o json` or `-o jsonl` what
+programs read. What changes something has `--dry-run` or asks first; without a terminal it refuses without `--yes`.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | fine |
+| 1 | findings, or the worker had to end |
+| 2 | wrong usage or configuration |
+| 3 | something is missing: a broker, a model, a worker |
+| 4 | refused as unsafe |
+| 5 | nothing to test |
+| 130 | interrupted |
+"""
 
 
 def outcomes_page() -> str:
@@ -149,6 +204,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "topics.md": topics_page,
     "errors.md": errors_page,
+    "commands.md": commands_page,
     "outcomes.md": outcomes_page,
 }
 

@@ -69,10 +69,17 @@ COMMANDS = {
         Entry("config", Panel.RUN, "Check and show the settings.", is_group=True),
         Entry("nlu", Panel.UNDERSTAND, "Train, evaluate and try the understanding.", is_group=True),
         Entry("test", Panel.TEST, "Play golden conversations of a bot in memory."),
+        Entry("health", Panel.OPERATE, "Ask a worker whether it is ready and alive."),
+        Entry("doctor", Panel.OPERATE, "What is wrong here, why it matters, and what cures it."),
         Entry("status", Panel.OPERATE, "Show the group's members, partitions and lag."),
+        Entry("lag", Panel.OPERATE, "How far behind each partition is, in records and in time."),
+        Entry("tail", Panel.OPERATE, "Follow what workers publish."),
+        Entry("conversation", Panel.OPERATE, "Where a conversation stands, and why it waits.", is_group=True),
+        Entry("debug", Panel.OPERATE, "Gather what somebody needs who helps you.", is_group=True),
         Entry("dlq", Panel.OPERATE, "Look through dead letters, send them back, put them aside.", is_group=True),
         Entry("console", Panel.OPERATE, "Show conversations, evidence and the group in a browser."),
         Entry("schemas", Panel.OPERATE, "Write or check the schemas of all topics."),
+        Entry("completion", Panel.OPERATE, "Completion for bash, zsh and fish."),
         Entry("version", Panel.OPERATE, "Show the versions of the worker and what it stands on."),
     )
 }
@@ -82,6 +89,7 @@ class LazyGroup(TyperGroup):
     """Knows every command by its entry and imports only the one that runs."""
 
     _shows_help = False
+    _resolves = False
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -90,7 +98,8 @@ class LazyGroup(TyperGroup):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        if self._shows_help or ctx.resilient_parsing:
+        # A shell that completes asks for every command's summary, and for the whole of the one that was typed.
+        if self._shows_help or (ctx.resilient_parsing and not self._resolves):
             return _heading(entry)
         command = entry.load()
         command.name = cmd_name
@@ -99,7 +108,11 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS:
             _refuse_command(args[0])
-        return super().resolve_command(ctx, args)
+        self._resolves = True
+        try:
+            return super().resolve_command(ctx, args)
+        finally:
+            self._resolves = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._shows_help = True

@@ -62,6 +62,40 @@ def schema() -> None:
     print_json({**Settings.model_json_schema(), **dialect})
 
 
+@app.command(epilog="Example: stream-worker config migrate --dry-run")
+def migrate(
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Give renamed settings of the file their new names. Comments and order stay."""
+    from ruamel.yaml import YAML
+
+    from stream_worker.cli.asking import ask_first
+    from stream_worker.settings.renames import RENAMED, move, renamed_in
+
+    file = settings_file(config)
+    if file is None:
+        raise typer.BadParameter("there is no stream-worker.yaml here: name a file", param_hint="--config")
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes, yaml.width = True, 4096
+    tree = yaml.load(file.read_bytes()) or {}
+    found = renamed_in(tree, RENAMED)
+    for old, new in found.items():
+        typer.echo(f"{old} → {new}")
+    if not found:
+        typer.echo(f"{file} uses no renamed setting.")
+    if dry_run or not found:
+        return
+    if not yes:
+        ask_first(f"Change {file}?")
+    if taken := [old for old, new in found.items() if not move(tree, old, new)]:
+        typer.echo(f"Both names are given, take one out: {', '.join(taken)}", err=True)
+        raise typer.Exit(_FINDINGS)
+    with file.open("wb") as out:
+        yaml.dump(tree, out)
+
+
 def _check_clients(settings: Settings) -> None:
     """Raises Misconfigured for a setting that delivery relies on, or that librdkafka does not take."""
     from stream_worker.kafka.client_settings import (

@@ -1,17 +1,16 @@
 """`topics`: create what a worker needs, and check what is there."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from stream_worker.cli.asking import ask_first
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
 from stream_worker.cli.output import Format, FormatOption, print_rows
 
 app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, rich_markup_mode="rich")
 
 _FINDINGS = 1
-_UNSAFE = 4
 
 
 @app.command(epilog="Example: stream-worker topics create --dry-run")
@@ -30,7 +29,7 @@ def create(
     settings = load_settings(settings_file(config), flags(kafka))
     specs = topic_table(settings)
     if not dry_run and not yes:
-        _ask(f"Create {len(specs)} topics on {settings.kafka.bootstrap_servers}?")
+        ask_first(f"Create {len(specs)} topics on {settings.kafka.bootstrap_servers}?")
     reports = topic_admin.create(topic_admin.connect(settings), specs, dry_run=dry_run)
     rows = [{"topic": each.topic, "result": each.result.value, "detail": each.detail} for each in reports]
     print_rows(rows, ("topic", "result", "detail"), output)
@@ -55,13 +54,4 @@ def check(config: ConfigOption = None, kafka: KafkaOption = None, output: Format
         return
     print_rows(rows, ("severity", "topic", "what", "why", "cure"), output)
     if rows:
-        raise typer.Exit(_FINDINGS)
-
-
-def _ask(question: str) -> None:
-    """Without a terminal nobody can answer: then nothing is changed."""
-    if not sys.stdin.isatty():
-        typer.echo("Refused: this changes the cluster. Give --yes, or --dry-run to only look.", err=True)
-        raise typer.Exit(_UNSAFE)
-    if not typer.confirm(question):
         raise typer.Exit(_FINDINGS)

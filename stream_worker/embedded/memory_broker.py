@@ -13,8 +13,8 @@ from stream_worker.embedded.memory_group import MemoryGroup
 from stream_worker.embedded.memory_log import Log
 from stream_worker.embedded.memory_producer import MemoryProducer, RecordRefused
 from stream_worker.embedded.memory_transactions import TransactionCoordinator
-from stream_worker.embedded.murmur2 import partition_of
 from stream_worker.errors import Code, Fatal
+from stream_worker.kafka.murmur2 import partition_of
 from stream_worker.kafka.topics import RECORD_MAX_BYTES, topic_table
 from stream_worker.record import Headers, Outgoing, Record
 from stream_worker.settings import Settings

@@ -6,7 +6,9 @@ being busy. Not ready never stops the consumer: it only tells.
 """
 
 import socket
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -73,7 +75,7 @@ class _Server6(_Server):
 
 
 class HealthServer:
-    """Serves `/metrics`, `/livez`, `/readyz` and `/startupz` on threads of its own, from `start` to `stop`."""
+    """Serves `/metrics`, the probes and `/threads` on threads of its own, from `start` to `stop`."""
 
     def __init__(self, host: str, port: int, board: HealthBoard, registry: CollectorRegistry) -> None:
         probes = {"/livez": board.live, "/readyz": board.ready, "/startupz": board.started}
@@ -125,12 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._send(HTTPStatus.OK, content_type, encode(registry))
+        elif path == "/threads":
+            self._send(HTTPStatus.OK, "text/plain; charset=utf-8", _stacks().encode())
         elif (probe := probes.get(path)) is not None:
             checks = probe()
             status = HTTPStatus.OK if all(checks.values()) else HTTPStatus.SERVICE_UNAVAILABLE
             self._send(status, "application/json", orjson.dumps(dict(checks)))
         else:
-            self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"/metrics /livez /readyz /startupz\n")
+            self._send(
+                HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"/metrics /livez /readyz /startupz /threads\n"
+            )
 
     def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(status)
@@ -141,3 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """A scrape each few seconds is not worth a line."""
+
+
+def _stacks() -> str:
+    """Where each thread stands: files, lines and functions, without any value."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    frames = sys._current_frames()
+    parts = [f"{names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}" for ident, frame in frames.items()]
+    return "\n".join(parts)

@@ -6,6 +6,7 @@ message and no display.
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -20,6 +21,7 @@ from rapidfuzz import process
 
 from stream_worker.errors import Code
 from stream_worker.settings import document, environment, tree
+from stream_worker.settings.renames import RENAMED, move, renamed_in
 from stream_worker.settings.root import Settings
 from stream_worker.settings.source import DEFAULT, Complaint, Origin, Source, refuse
 
@@ -73,6 +75,7 @@ def resolve(
 ) -> Resolved:
     """Like `load_settings`, with the source of every value. `overrides` are flags: dotted names to values."""
     given = _Given(document.read(path, environ) if path is not None else document.Document())
+    given.follow_renames(RENAMED)
     for setting, value, source in environment.read(environ, given.complaints):
         given.put(setting, value, source)
     for name, value in overrides.items():
@@ -85,7 +88,7 @@ def settings_hash(settings: Settings) -> str:
 
     Secrets, names of files and how one process is watched are left out: a bot's version stands beside it.
     """
-    tree_of_all = settings.model_dump(mode="json", exclude={"instance", "observability", "slo"})
+    tree_of_all = settings.model_dump(mode="json", exclude={"instance", "observability", "slo", "traces"})
     seen = sorted(
         (tree.dotted(path), value)
         for path, value in tree.leaves(tree_of_all)
@@ -120,6 +123,22 @@ class _Given:
             del self.document.sources[below]
         self.document.secrets -= {each for each in self.document.secrets if each[: len(path)] == path}
         self.document.sources[path] = source
+
+    def follow_renames(self, renamed: Mapping[str, str]) -> None:
+        """Old names of the file mean their new ones; each is warned of."""
+        for old, new in renamed_in(self.document.fields, renamed).items():
+            before, after = tuple(old.split(".")), tuple(new.split("."))
+            source = self.document.sources.get(before, DEFAULT)
+            if not move(self.document.fields, old, new):
+                sentence = f"{old} was renamed {new}, and both are given: take one out"
+                self.complaints.append(Complaint(Code.CONFIG_INVALID_VALUE, source, sentence))
+                continue
+            warnings.warn(f"{source}: {old} was renamed {new}: run `stream-worker config migrate`", FutureWarning, 2)
+            for path in [each for each in self.document.sources if each[: len(before)] == before]:
+                self.document.sources[after + path[len(before) :]] = self.document.sources.pop(path)
+            moved = {each for each in self.document.secrets if each[: len(before)] == before}
+            self.document.secrets -= moved
+            self.document.secrets |= {after + each[len(before) :] for each in moved}
 
     def validated(self) -> Resolved:
         try:

@@ -15,6 +15,7 @@ from stream_worker.settings.observability import ObservabilitySettings
 from stream_worker.settings.outputs import OutputSettings
 from stream_worker.settings.slo import SloSettings
 from stream_worker.settings.topics import TopicSettings
+from stream_worker.settings.traces import TraceSettings
 from stream_worker.settings.understanding import UnderstandingSettings
 
 # It names folders, too, so it must be none that means another one.
@@ -61,6 +62,7 @@ class Settings(Section):
     understanding: UnderstandingSettings = UnderstandingSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     slo: SloSettings = SloSettings()
+    traces: TraceSettings = TraceSettings()
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "Settings":

@@ -88,7 +88,8 @@ class Load:
 
     def stop(self) -> None:
         self._ending.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._producer.flush(_END_S)
 
     def _run(self) -> None:
@@ -156,7 +157,7 @@ class Scene:
             self._worker(number, engine, port)
         self._scraper()
         for port in self.ports:
-            eventually(lambda port=port: (value(port, "assigned_partitions") or 0) > 0, 120.0)  # type: ignore[misc]
+            eventually(lambda port=port: (value(port, "assigned_partitions") or 0) > 0, 240.0)  # type: ignore[misc]
         eventually(self._is_up, 60.0)
         self.load.start()
 

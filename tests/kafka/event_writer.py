@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 from confluent_kafka import Message, Producer
 
-from stream_worker.embedded.murmur2 import partition_of
 from stream_worker.kafka.client_settings import transaction_settings
+from stream_worker.kafka.murmur2 import partition_of
 from stream_worker.settings import Settings
 
 _CALL_S = 10.0

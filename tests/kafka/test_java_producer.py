@@ -9,7 +9,7 @@ from jgo.config import GlobalSettings
 from jgo.maven import MavenContext
 
 from stream_worker.embedded.distribution import KAFKA_VERSION, Distribution, obtain
-from stream_worker.embedded.murmur2 import partition_of
+from stream_worker.kafka.murmur2 import partition_of
 from tests.eventually import eventually
 from tests.kafka.conftest import SettingsFor
 from tests.kafka.event_writer import EventWriter

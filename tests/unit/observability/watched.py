@@ -9,9 +9,9 @@ from stream_worker.bot.bot import Bot, Emit, Fallback, HttpCall, IntentRule, Mod
 from stream_worker.bot.phrase import Template
 from stream_worker.clock import ManualClock
 from stream_worker.contracts.internal import state_key
-from stream_worker.embedded.murmur2 import partition_of
 from stream_worker.inference.device import InlineDevice
 from stream_worker.inference.stepper import Stepper
+from stream_worker.kafka.murmur2 import partition_of
 from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import PREFIX, TABLE, Kind, Label, Metric
 from stream_worker.observability.metrics import Metrics

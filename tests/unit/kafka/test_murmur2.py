@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_worker.embedded.murmur2 import murmur2, partition_of
+from stream_worker.kafka.murmur2 import murmur2, partition_of
 
 
 @pytest.mark.parametrize(

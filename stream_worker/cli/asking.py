@@ -1,0 +1,17 @@
+"""The question before something is changed."""
+
+import sys
+
+import typer
+
+_FINDINGS = 1
+_UNSAFE = 4
+
+
+def ask_first(question: str) -> None:
+    """Without a terminal nobody can answer: then nothing is changed."""
+    if not sys.stdin.isatty():
+        typer.echo("Refused: this changes something. Give --yes, or --dry-run to only look.", err=True)
+        raise typer.Exit(_UNSAFE)
+    if not typer.confirm(question):
+        raise typer.Exit(_FINDINGS)

@@ -1,0 +1,72 @@
+"""`tail`: what workers publish, as it comes."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
+from stream_worker.cli.output import Format, FormatOption, print_rows
+
+if TYPE_CHECKING:
+    from stream_worker.kafka.gateway import Published
+
+EPILOG = "Example: stream-worker tail --limit 10 --timeout 5"
+
+_COLUMNS = ("kind", "conversation", "id", "what")
+_WAIT_S = 0.2
+
+
+def tail(
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    conversation: Annotated[str, typer.Option(help="Only of this conversation.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="End after so many records; 0 goes on until Ctrl-C.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0 goes on until Ctrl-C.")] = 0,
+    text: Annotated[bool, typer.Option("--text", help="Show what was said, too.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Follow replies, analyses, metrics and deltas as they are published. It joins no group and disturbs nobody."""
+    from stream_worker.kafka.gateway import Gateway
+    from stream_worker.settings.loader import load_settings
+
+    gateway = Gateway(load_settings(settings_file(config), flags(kafka)))
+    gateway.follow()
+    ending = time.monotonic() + timeout if timeout else float("inf")
+    shown = 0
+    lines = Format.JSONL if output is Format.JSON else output
+    try:
+        while time.monotonic() < ending and not (limit and shown >= limit):
+            published = gateway.receive(_WAIT_S)
+            if published is None or (conversation and published.conversation_id != conversation):
+                continue
+            shown += 1
+            row = _row(published, text=text)
+            if lines is Format.JSONL:
+                print_rows([row], _COLUMNS, lines)
+            else:
+                typer.echo("\t".join(str(row[name]) for name in _COLUMNS))
+    finally:
+        gateway.close()
+
+
+def _row(published: "Published", *, text: bool) -> dict[str, Any]:
+    from stream_worker.contracts.analysis import Analysis
+    from stream_worker.contracts.delta import Delta
+    from stream_worker.contracts.metric import EventMetric
+    from stream_worker.contracts.reply import Reply
+
+    match published:
+        case Reply():
+            said = f": {published.text}" if text else f", {len(published.text)} characters"
+            kind, name, what = "reply", published.reply_id, f"{published.finish_reason}{said}"
+        case Delta():
+            said = f": {published.text}" if text else f", {len(published.text)} characters"
+            kind, name, what = "delta", published.turn_id, f"{published.state} at {published.at}{said}"
+        case Analysis():
+            kind, name, what = "analysis", published.turn_id, f"{published.intent or 'no intent'}, {published.decision}"
+        case EventMetric():
+            reason = f" ({published.reason})" if published.reason else ""
+            seconds = f"{published.timings.total:.2f} s"
+            kind, name, what = "metric", published.event_id, f"{published.outcome}{reason} after {seconds}"
+    return {"kind": kind, "conversation": published.conversation_id, "id": name, "what": what}
