@@ -57,6 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, demo_bot: Path) -> Path:
     shutil.copy(demo_bot, folder)
     shutil.copytree(demo_bot.parent / "heads", folder / "heads")
     (folder / "nlu.yml").write_bytes(files("stream_worker").joinpath("templates/demo/nlu.yml").read_bytes())
+    conversations = files("stream_worker") / "templates" / "demo" / "tests"
+    shutil.copytree(str(conversations), folder / "tests")
     shutil.copytree(ROOT / "schemas", folder / "schemas")
     return folder
 
