@@ -63,7 +63,7 @@ def _engine() -> tuple[TorchStepper, tuple[int, ...]]:
     files = resolve_model(BUILT_IN, None, cache_folder("models"), lambda text: print(text, file=sys.stderr))
     tokenizer = load_tokenizer(files.folder)
     chat_format = tokenizer.chat_format()
-    engine = torch_stepper(files, tokenizer, chat_format, EngineSettings(dtype="float32"), "cpu", SystemClock())
+    engine = torch_stepper(files, tokenizer, chat_format, EngineSettings(), "cpu", SystemClock())
     return engine, tokenizer.encode_text((__doc__ or "") * 20)
 
 

@@ -16,7 +16,7 @@ from stream_worker.admission.backlog import Backlog
 from stream_worker.clock import Clock
 from stream_worker.contracts.metric import Timings
 from stream_worker.errors import StreamWorkerError
-from stream_worker.inference.engine import Engine
+from stream_worker.inference.engine import Engine, EngineStats
 from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import (
     CallOutcome,
@@ -24,9 +24,11 @@ from stream_worker.observability.metric_table import (
     Direction,
     Loop,
     Metric,
+    Part,
     Queue,
     Rebalance,
     Stage,
+    Tier,
     TurnState,
 )
 from stream_worker.observability.metrics import Metrics, trace_id
@@ -70,6 +72,7 @@ class Reporter:
         self._clock = clock
         self._model = engine.capabilities.model
         self._progress_due = 0.0
+        self._seen = EngineStats(running=0, waiting=0, kv_tokens=0, kv_capacity_tokens=0, steps=0, beat=0.0)
         self._settled: Counter[Outcome] = Counter()
         self._replies: list[ReplyReport] = []
         # Bound once, with the levels of the settings: an unbound one is configured anew at each call.
@@ -240,7 +243,8 @@ class Reporter:
     def _generated(self, timings: Timings, usage: Usage) -> None:
         metrics = self._metrics
         metrics.count(Metric.PROMPT_TOKENS, amount=usage.prompt)
-        metrics.count(Metric.PROMPT_TOKENS_CACHED, amount=usage.cached)
+        metrics.count(Metric.PROMPT_TOKENS_CACHED, Part.PROMPT, amount=usage.cached - usage.cached_replied)
+        metrics.count(Metric.PROMPT_TOKENS_CACHED, Part.REPLY, amount=usage.cached_replied)
         metrics.count(Metric.GENERATED_TOKENS, amount=usage.generated)
         metrics.observe(Metric.STAGE, timings.generate, Stage.GENERATE)
         metrics.observe(Metric.QUEUE, timings.queued, Queue.ENGINE)
@@ -274,6 +278,12 @@ class Reporter:
         put(Metric.INFLIGHT_TURNS, stats.waiting, TurnState.QUEUED)
         if stats.running:
             self._metrics.observe(Metric.BATCH_SIZE, stats.running, Stage.GENERATE)
+        before, self._seen = self._seen, stats
+        count = self._metrics.count
+        count(Metric.KV_EVICTIONS, Tier.DEVICE, amount=stats.device_evictions - before.device_evictions)
+        count(Metric.KV_EVICTIONS, Tier.HOST, amount=stats.host_evictions - before.host_evictions)
+        for fallback in stats.fallbacks[len(before.fallbacks) :]:
+            count(Metric.ENGINE_FALLBACKS, fallback)
         if stats.kv_capacity_tokens:
             put(Metric.KV_CACHE_USAGE, stats.kv_tokens / stats.kv_capacity_tokens)
 

@@ -66,10 +66,14 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts of one generation; `cached` ids of the prompt were not computed again."""
+    """Token counts of one generation; `cached` ids of the prompt were not computed again.
+
+    `cached_replied` of them were sampled in the conversation's last turn.
+    """
 
     prompt: int = 0
     cached: int = 0
+    cached_replied: int = 0
     generated: int = 0
 
 

@@ -142,4 +142,7 @@ class Desk:
             kv_capacity_tokens=self._stepper.kv_capacity_tokens,
             steps=self._steps,
             beat=0.0,
+            device_evictions=self._stepper.evictions[0],
+            host_evictions=self._stepper.evictions[1],
+            fallbacks=self._stepper.fallbacks,
         )

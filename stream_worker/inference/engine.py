@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from stream_worker.orders import Order, Result
+from stream_worker.outcome import FallbackReason
 
 Report = Callable[[Result], None]
 """Puts one result into the worker's inbox. May be called from any thread."""
@@ -61,6 +62,11 @@ class EngineStats:
     steps: int
     beat: float
     """Monotonic time of the device's last sign of life."""
+    device_evictions: int = 0
+    """Conversations whose keys and values have left the device since the start; `host_evictions`: the host tier."""
+    host_evictions: int = 0
+    fallbacks: tuple[FallbackReason, ...] = ()
+    """Why faster ways to run the model were not taken."""
 
 
 class Engine(Protocol):

@@ -27,6 +27,8 @@ class Generation:
     text: str = ""
     cached: int = 0
     """Leading ids of the prompt that were not computed again."""
+    cached_replied: int = 0
+    """Of those, the ones that were sampled in the conversation's last turn."""
     is_forgotten: bool = False
     """Nothing of it may be kept when it ends."""
     _unread: list[int] = field(default_factory=list)
@@ -77,7 +79,12 @@ class Generation:
             text=self.text,
             ids=tuple(self.sampled),
             finish_reason=reason,
-            usage=Usage(prompt=len(self.prompt.ids), cached=self.cached, generated=len(self.sampled)),
+            usage=Usage(
+                prompt=len(self.prompt.ids),
+                cached=self.cached,
+                cached_replied=self.cached_replied,
+                generated=len(self.sampled),
+            ),
             queued_seconds=self.started - self.accepted,
             first_token_seconds=self.first_token - self.accepted,
             seconds=now - self.accepted,

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
@@ -11,9 +12,12 @@ from transformers.utils.logging import disable_progress_bar
 from stream_worker.clock import Clock
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.inference.constraints import JsonSchemas
+from stream_worker.inference.levels import choose
 from stream_worker.inference.models import ModelFiles
+from stream_worker.inference.native.build import fastest_words
+from stream_worker.inference.native.reader import Sizes
 from stream_worker.inference.tokenizer import ModelTokenizer
-from stream_worker.inference.torch_engine import TorchLimits, TorchStepper
+from stream_worker.inference.torch_engine import STEP_TOKENS, ModelFacts, TorchStepper
 from stream_worker.settings.engine import EngineSettings
 from stream_worker.stages.chat_format import ChatFormat
 
@@ -39,9 +43,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """`auto` is bfloat16 on a GPU and on a CPU that multiplies it natively, else float32."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        has_bfloat16 = device.type == "cuda" or fastest_words(half=True) is not None
+        return torch.bfloat16 if has_bfloat16 else torch.float32
     return _DTYPES[name]
 
 
@@ -78,22 +83,32 @@ def torch_stepper(
     clock: Clock,
 ) -> TorchStepper:
     """The engine of the settings, its model loaded and warm. For the device thread, whose threads it sets."""
-    torch.set_num_threads(settings.threads or _cores())
+    threads = settings.threads or _cores()
+    torch.set_num_threads(threads)
     device = pick_device(device_name)
     model = load_model(files.folder, device, pick_dtype(settings.dtype, device))
-    vocabulary = model.config.get_text_config().vocab_size
+    config = model.config.get_text_config()
+    max_context_tokens = min(settings.max_context_tokens, config.max_position_embeddings)
+    sizes = Sizes(settings.max_batch + STEP_TOKENS, max_context_tokens, settings.kv_cache_bytes, threads)
+    chosen = choose(model, settings.level, sizes, settings.kv_host_bytes)
+    structlog.get_logger().info(
+        "model loaded", model=files.version, level=chosen.runner.level, dtype=str(model.dtype).removeprefix("torch.")
+    )
     return TorchStepper(
-        model,
-        version=files.version,
+        chosen.runner,
+        ModelFacts(
+            version=files.version,
+            vocabulary=config.vocab_size,
+            max_context_tokens=max_context_tokens,
+            blocks=chosen.blocks,
+        ),
         decode=tokenizer.decode,
         end_ids=chat_format.end_ids,
-        limits=TorchLimits(
-            max_batch=settings.max_batch,
-            max_context_tokens=settings.max_context_tokens,
-            kv_cache_bytes=settings.kv_cache_bytes,
-        ),
+        max_batch=settings.max_batch,
         clock=clock,
-        schemas=JsonSchemas(files.folder / "tokenizer.json", vocabulary, chat_format.end_ids),
+        host=chosen.host,
+        schemas=JsonSchemas(files.folder / "tokenizer.json", config.vocab_size, chat_format.end_ids),
+        fallbacks=tuple(fallback.reason for fallback in chosen.fallbacks),
     )
 
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from stream_worker.clock import Clock
 from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
 from stream_worker.orders import Ended, Forget, Generate, Generated, Result, Token, TurnRef
-from stream_worker.outcome import FinishReason
+from stream_worker.outcome import FallbackReason, FinishReason
 from stream_worker.tokens import PromptMessages, Usage
 
 _WORDS = ("yes", "no", "sure", "perhaps", "of", "course", "let", "me", "see", "the", "answer", "is", "here", "now")
@@ -87,6 +87,14 @@ class ScriptedStepper:
     @property
     def kv_capacity_tokens(self) -> int:
         return 0
+
+    @property
+    def evictions(self) -> tuple[int, int]:
+        return 0, 0
+
+    @property
+    def fallbacks(self) -> tuple[FallbackReason, ...]:
+        return ()
 
     def add(self, order: Generate) -> None:
         words = re.findall(r"\s*\S+\s*$|\s*\S+", self._reply(order))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from stream_worker.inference.engine import Capabilities, Forgetting, Takes
 from stream_worker.orders import Encode, Forget, Generate, Result, TurnRef
+from stream_worker.outcome import FallbackReason
 
 
 class Stepper(Protocol):
@@ -26,6 +27,16 @@ class Stepper(Protocol):
 
     @property
     def kv_capacity_tokens(self) -> int: ...
+
+    @property
+    def evictions(self) -> tuple[int, int]:
+        """Conversations whose cache left the device, and the host tier, since the start."""
+        ...
+
+    @property
+    def fallbacks(self) -> tuple[FallbackReason, ...]:
+        """Why faster ways to run the model were not taken."""
+        ...
 
     def add(self, order: Generate) -> None:
         """Queues a request. One that can never run is reported by the next `step` as `Failed`."""
@@ -60,6 +71,8 @@ class NoStepper:
         features=frozenset(),
     )
     running = waiting = kv_tokens = kv_capacity_tokens = 0
+    evictions = (0, 0)
+    fallbacks: tuple[FallbackReason, ...] = ()
 
     def add(self, order: Generate) -> None:  # noqa: ARG002
         raise RuntimeError("a reply is asked of a device that only encodes")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from stream_worker.errors import Code
-from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.outcome import DeadLetterReason, FallbackReason, FinishReason, Outcome
 
 PREFIX = "stream_worker"
 
@@ -57,6 +57,20 @@ class Rebalance(StrEnum):
 class Direction(StrEnum):
     TO_HUMAN = "to_human"
     TO_BOT = "to_bot"
+
+
+class Part(StrEnum):
+    """What of a prompt was cached: what was said to the model, or what it had said itself."""
+
+    PROMPT = "prompt"
+    REPLY = "reply"
+
+
+class Tier(StrEnum):
+    """Where keys and values of conversations that wait are kept."""
+
+    DEVICE = "device"
+    HOST = "host"
 
 
 class LogLevel(StrEnum):
@@ -113,6 +127,9 @@ class Label(Enum):
     LEVEL = ("level", frozenset(LogLevel))
     STATE = ("state", frozenset(TurnState))
     LOOP = ("loop", frozenset(Loop))
+    PART = ("part", frozenset(Part))
+    TIER = ("tier", frozenset(Tier))
+    FALLBACK = ("reason", frozenset(FallbackReason))
     CLIENT = ("client", frozenset(KafkaClient))
     CODE = ("code", frozenset(code.id for code in Code))
     MODEL = ("model", None)
@@ -146,6 +163,8 @@ class Metric(StrEnum):
     LANGUAGES = "languages_total"
     PROMPT_TOKENS = "prompt_tokens_total"
     PROMPT_TOKENS_CACHED = "prompt_tokens_cached_total"
+    ENGINE_FALLBACKS = "engine_fallbacks_total"
+    KV_EVICTIONS = "kv_evictions_total"
     GENERATED_TOKENS = "generated_tokens_total"
     ATTEMPTS = "attempts_total"
     LATE_RESULTS = "late_results_total"
@@ -238,7 +257,13 @@ TABLE: Mapping[Metric, Spec] = {
     Metric.UNDERSTOOD: _counter("Replied turns by intent; out_of_scope where none was found.", _L.INTENT),
     Metric.LANGUAGES: _counter("Replied turns by the language of their text.", _L.LANGUAGE),
     Metric.PROMPT_TOKENS: _counter("Prompt tokens of generated replies, cached ones included.", unit=Unit.TOKENS),
-    Metric.PROMPT_TOKENS_CACHED: _counter("Those of them that were not computed again.", unit=Unit.TOKENS),
+    Metric.PROMPT_TOKENS_CACHED: _counter(
+        "Those of them that were not computed again; `reply` are those sampled in the turn before.",
+        Label.PART,
+        unit=Unit.TOKENS,
+    ),
+    Metric.ENGINE_FALLBACKS: _counter("Faster ways to run the model that could not be taken.", Label.FALLBACK),
+    Metric.KV_EVICTIONS: _counter("Conversations whose keys and values were given back, by tier.", Label.TIER),
     Metric.GENERATED_TOKENS: _counter("Sampled tokens of generated replies.", unit=Unit.TOKENS),
     Metric.ATTEMPTS: _counter("Attempts that failed and were counted against their events.", _L.REASON),
     Metric.LATE_RESULTS: _counter("Results of attempts that were no longer running; dropped."),

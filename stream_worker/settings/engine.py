@@ -108,7 +108,11 @@ class EngineSettings(Section):
     """The model's revision; pin it in production."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """`auto` is bfloat16 on a GPU and on a CPU that has instructions for it (AMX, AVX-512 BF16), else float32."""
+
+    level: Literal["auto", "native", "portable", "plain"] = "auto"
+    """How the model is run: `native` is one call of compiled code a step, on a CPU with AVX-512; `portable` the model's
+    own modules, all rows in one call; `plain` one sequence after the other. `auto` takes the first of them that can."""
 
     threads: int = Field(default=0, ge=0, le=1_024)
     """CPU threads of the device thread; 0 takes the cores of this process."""
@@ -120,7 +124,11 @@ class EngineSettings(Section):
     """Prompt and reply together; at most what the model was made for."""
 
     kv_cache_bytes: int = Field(default=1 << 30, ge=1 << 20)
-    """Memory for the running batch's keys and values; the batch is held within it."""
+    """Memory for keys and values: of the running batch, and of conversations that wait for their next message."""
+
+    kv_host_bytes: int = Field(default=0, ge=0)
+    """With a GPU: host memory for the keys and values of conversations that its own has no room for. On a CPU it says
+    nothing: give `kv_cache_bytes` the memory instead."""
 
     device_stall_ms: int = Field(default=30_000, ge=1_000, le=600_000)
     """A device thread without a beat for this long while it has work ends the process."""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -9,8 +10,11 @@ import torch
 
 from stream_worker.cache import cache_folder
 from stream_worker.clock import SystemClock
-from stream_worker.inference.loading import load_model, torch_stepper
+from stream_worker.inference.levels import choose
+from stream_worker.inference.loading import load_model, pick_dtype, torch_stepper
 from stream_worker.inference.models import BUILT_IN, ModelFiles, resolve_model
+from stream_worker.inference.native.reader import Sizes
+from stream_worker.inference.segments import Segment
 from stream_worker.inference.tokenizer import ModelTokenizer, load_tokenizer
 from stream_worker.orders import Generate, Generated, Result, Token, TurnRef
 from stream_worker.settings.engine import EngineSettings
@@ -66,6 +70,33 @@ def test_a_batch_of_turns_is_token_identical_to_generate(files: ModelFiles, toke
         reply = replies[str(number)]
         assert reply.ids == tuple(expected[0, ids.shape[1] :].tolist())
         assert reply.text == texts[str(number)] == tokenizer.decode(reply.ids)
+
+
+def test_the_perplexity_in_bf16_is_that_of_the_model(files: ModelFiles, tokenizer: ModelTokenizer) -> None:
+    """Of a text that does not change, windows side by side, token by token: as replies are generated."""
+    if pick_dtype("auto", torch.device("cpu")) is not torch.bfloat16:
+        pytest.skip("this CPU has no bf16")
+    ids = tokenizer.encode_text(Path(__file__).parents[2].joinpath("LICENSE").read_text(encoding="utf-8"))
+    windows = [ids[at : at + 150] for at in range(0, 1_200, 150)]
+    model = load_model(files.folder, torch.device("cpu"), torch.bfloat16)
+    with torch.no_grad():
+        expected = _loss(model(torch.tensor(windows)).logits[:, :-1], windows)
+    runner = choose(model, "auto", Sizes(64, 256, 1 << 26, 1)).runner
+    rows = []
+    for at in range(149):
+        segments = [
+            Segment(ids=[window[at]], start=at, blocks=range(4 * number, 4 * number + 4), samples=True, logits=True)
+            for number, window in enumerate(windows)
+        ]
+        given = [one.logits for one in runner.run(segments) if one.logits is not None]
+        rows.append(torch.stack([torch.from_numpy(logits) for logits in given]))
+    assert _loss(torch.stack(rows, 1), windows) == pytest.approx(expected, abs=0.005)
+
+
+def _loss(logits: torch.Tensor, windows: list[tuple[int, ...]]) -> float:
+    """Mean negative log-likelihood of each window's ids but the first: the logarithm of the perplexity."""
+    targets = torch.tensor(windows)[:, 1:]
+    return float(torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten()))
 
 
 def test_a_reply_in_json_is_held_to_its_schema(files: ModelFiles, tokenizer: ModelTokenizer) -> None:

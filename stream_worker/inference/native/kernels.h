@@ -101,8 +101,9 @@ static inline void tile(const word* A, long lda, const char* B, long words, floa
 // Any number of rows up to T::rows (NR = 2) or T::attention_rows (NR = 4).
 template <class T, int NR>
 struct Product {
+  // Sums of columns from `used` on are not needed; a kind may compute them all the same.
   static void run(int rows, const word* A, long lda, const char* B, long words, float* sums, bool add,
-                  const char* ahead) {
+                  const char* ahead, int = NR * 16) {
     while (rows > 0) {
       int done;
 #define ROWS(n)                                        \
@@ -157,7 +158,8 @@ struct Product<Amx, 2> {
 };
 template <>
 struct Product<Amx, 4> {
-  static void run(int, const word* A, long lda, const char* B, long words, float* sums, bool add, const char*) {
+  static void run(int, const word* A, long lda, const char* B, long words, float* sums, bool add, const char*,
+                  int used = BLOCK) {
     if (add) {
       TILE_LOAD(0, sums, 256); TILE_LOAD(1, sums + 16, 256); TILE_LOAD(2, sums + 32, 256); TILE_LOAD(3, sums + 48, 256);
     } else {
@@ -167,9 +169,9 @@ struct Product<Amx, 4> {
       const char* b = B + k * 256;
       TILE_LOAD(4, A + k, lda * 4);
       TILE_LOAD(5, b, 256); TILE_DOT(0, 4, 5);
-      TILE_LOAD(6, b + 64, 256); TILE_DOT(1, 4, 6);
-      TILE_LOAD(7, b + 128, 256); TILE_DOT(2, 4, 7);
-      TILE_LOAD(5, b + 192, 256); TILE_DOT(3, 4, 5);
+      if (used > 16) { TILE_LOAD(6, b + 64, 256); TILE_DOT(1, 4, 6); }
+      if (used > 32) { TILE_LOAD(7, b + 128, 256); TILE_DOT(2, 4, 7); }
+      if (used > 48) { TILE_LOAD(5, b + 192, 256); TILE_DOT(3, 4, 5); }
     }
     TILE_STORE(0, sums, 256); TILE_STORE(1, sums + 16, 256); TILE_STORE(2, sums + 32, 256); TILE_STORE(3, sums + 48, 256);
   }

@@ -282,9 +282,18 @@ static void attend(Model& m, const Layer& layer, int index, const Piece& piece, 
       long from = long(piece.row + (r0 + r) / G) * H + kh * G + (r0 + r) % G;
       memcpy(queries + r * words, m.q.data() + from * words, size_t(words) * 4);
     }
-    for (int b = 0; b < blocks; b++)
-      Product<T, 4>::run(rows, queries, words, m.keys(table[first + b], index, kh), words, scratch + long(b) * R * BLOCK,
-                         false, nullptr);
+    const int last = end - (first + blocks - 1) * BLOCK;  // tokens of the last block
+    for (int b = 0; b < blocks; b++) {
+      // Fetched meanwhile: the values of this block, which lie behind its keys, and the keys of the next.
+      const char* K = m.keys(table[first + b], index, kh);
+      for (long line = 0; line < m.value_bytes; line += 64) _mm_prefetch(K + m.key_bytes + line, _MM_HINT_T1);
+      if (b + 1 < blocks) {
+        const char* next = m.keys(table[first + b + 1], index, kh);
+        for (long line = 0; line < m.key_bytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T1);
+      }
+      Product<T, 4>::run(rows, queries, words, K, words, scratch + long(b) * R * BLOCK, false, nullptr,
+                         b + 1 < blocks ? BLOCK : last);
+    }
     float inverse[R];
     for (int r = 0; r < rows; r++) {
       const int position = piece.start + (r0 + r) / G, low = layer.window ? position - layer.window + 1 : 0;
@@ -292,10 +301,12 @@ static void attend(Model& m, const Layer& layer, int index, const Piece& piece, 
                                    m.s.score_cap);
     }
     for (int d0 = 0; d0 < D; d0 += BLOCK) {
-      for (int b = 0; b < blocks; b++)
+      for (int b = 0; b < blocks; b++) {
+        const long tokens = b + 1 < blocks ? BLOCK : up(last, TILE_WORDS * T::per_word);
         Product<T, 4>::run(rows, (word*)scratch + long(b) * R * BLOCK, BLOCK,
-                           m.values(table[first + b], index, kh) + d0 * (BLOCK / T::per_word) * 4L, BLOCK / T::per_word,
+                           m.values(table[first + b], index, kh) + d0 * (BLOCK / T::per_word) * 4L, tokens / T::per_word,
                            sums, b > 0, nullptr);
+      }
       for (int r = 0; r < rows; r++) {
         word* to = m.mixed.data() + long(piece.row + (r0 + r) / G) * m.linears[index].out.words;
         for (int d = 0; d < BLOCK && d0 + d < D; d += 16)

@@ -12,6 +12,8 @@ from transformers import (
     Gemma3TextConfig,
     GemmaConfig,
     GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -62,14 +64,21 @@ _MAKERS: dict[str, Callable[[], Any]] = {
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_SHAPE | _WINDOW | _CAPPED | {"attn_implementation": "eager"})),
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_SHAPE | _WINDOW | {"query_pre_attn_scalar": 48})),
 }
+#: What the native step runs.
 COVERED = tuple(_MAKERS)
+
+
+def _gpt2() -> Any:
+    shape = GPT2Config(vocab_size=VOCABULARY, n_positions=512, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3)
+    shape.eos_token_id, shape.bos_token_id, shape.tie_word_embeddings = 1, 1, False
+    return GPT2LMHeadModel(shape)
 
 
 @cache
 def family_model(family: str) -> Any:
     """float32. Norms and biases are random, too: as they are made, most could be left out unseen."""
     torch.manual_seed(3)
-    model = _MAKERS[family]().eval()
+    model = (_gpt2 if family == "gpt2" else _MAKERS[family])().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:

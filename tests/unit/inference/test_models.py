@@ -7,7 +7,7 @@ import pytest
 from stream_worker.errors import Code, Missing
 from stream_worker.inference.loading import load_model, pick_device, pick_dtype
 from stream_worker.inference.models import resolve_model
-from tests.unit.inference.tiny import tiny_model
+from tests.unit.inference.families import family_model
 
 
 def resolve(name: str, cache: Path) -> tuple[Path, str]:
@@ -17,12 +17,12 @@ def resolve(name: str, cache: Path) -> tuple[Path, str]:
 
 def test_a_folder_with_safetensors_is_taken_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
-    tiny_model("llama").save_pretrained(folder)
+    family_model("llama").save_pretrained(folder)
     found, version = resolve(str(folder), tmp_path / "cache")
     assert found == folder
     assert version.startswith("mine@")
     device = pick_device("cpu")
-    assert load_model(found, device, pick_dtype("auto", device)).dtype.itemsize == 4
+    assert load_model(found, device, pick_dtype("float32", device)).dtype.itemsize == 4
 
 
 def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:

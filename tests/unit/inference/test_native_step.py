@@ -18,7 +18,6 @@ from stream_worker.inference.native.runner import NativeRunner
 from stream_worker.inference.segments import BLOCK_TOKENS, Segment
 from stream_worker.outcome import FallbackReason
 from tests.unit.inference.families import COVERED, VOCABULARY, family_model
-from tests.unit.inference.tiny import tiny_model
 
 pytestmark = pytest.mark.skipif(
     isinstance(library(), Unavailable) or fastest_words(half=False) is None, reason="no native step on this machine"
@@ -94,7 +93,7 @@ _RUNNERS = {(family, words): runner(family, words) for family in ("llama", "gemm
 
 
 @pytest.mark.parametrize(("family", "words"), list(_RUNNERS))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_a_row_is_bit_for_bit_the_same_in_any_batch_and_any_chunks(
     family: str, words: Words, data: st.DataObject
@@ -174,7 +173,7 @@ def test_a_step_with_wrong_indices_is_refused_before_anything_is_read() -> None:
 
 
 def test_what_is_not_covered_is_said() -> None:
-    refused = read(tiny_model("gpt2"), SIZES)
+    refused = read(family_model("gpt2"), SIZES)
     assert isinstance(refused, Unavailable)
     assert refused.reason is FallbackReason.ARCHITECTURE
     refused = read(family_model("llama").to(torch.float16), SIZES)

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_worker.inference.beginnings import Host
 from stream_worker.inference.torch_engine import TorchStepper
+from stream_worker.inference.torch_runner import PortableRunner
 from stream_worker.orders import Ended, Forget, Generate, Generated
 from stream_worker.tokens import PromptIds, Sampling
-from tests.unit.inference.tiny import END, FAMILIES, VOCABULARY, generate, reference, stepper
+from tests.unit.inference.families import VOCABULARY
+from tests.unit.inference.tiny import END, chosen, generate, reference, stepper
 
 ids = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=12).map(tuple)
 COMMON = (3, 5, 7, 11, 13)
@@ -41,17 +44,14 @@ def spoken(generated: Generated) -> tuple[int, ...]:
     return generated.ids[:-1] if generated.ids[-1] in END else generated.ids
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=10, deadline=None)
-@given(
-    messages=st.lists(st.lists(ids, min_size=2, max_size=3), min_size=2, max_size=4), room=st.sampled_from([120, 4000])
-)
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+@settings(max_examples=5, deadline=None)
+@given(messages=st.lists(st.lists(ids, min_size=2, max_size=3), min_size=2, max_size=4), room=st.sampled_from([4, 60]))
 def test_conversations_over_several_turns_are_identical_to_generate(
     family: str, messages: list[list[tuple[int, ...]]], room: int
 ) -> None:
     """`messages[turn][conversation]`; with little room beginnings are given back, and computed again."""
-    probe = stepper(family, kv_cache_bytes=1 << 20)
-    engine = stepper(family, max_batch=3, kv_cache_bytes=room * ((1 << 20) // probe.kv_capacity_tokens))
+    engine = stepper(family, max_batch=3, blocks=room)
     prompts: dict[int, tuple[int, ...]] = {}
     for turn, said in enumerate(messages):
         for number, text in enumerate(said):
@@ -115,21 +115,77 @@ def test_a_request_that_runs_when_its_conversation_is_forgotten_leaves_nothing()
     assert engine.kept_tokens == 0
 
 
-def test_a_cancelled_request_leaves_nothing() -> None:
+def test_a_cancelled_request_leaves_its_prompt_and_nothing_of_its_reply() -> None:
+    """An interrupt goes on from the end of the last user message."""
     engine = stepper()
     asked = order("c-1", COMMON, most=50)
     engine.add(asked)
-    engine.step()
+    for _ in range(4):
+        engine.step()
     engine.cancel(asked.ref)
     assert [type(result) for result in engine.step()] == [Ended]
-    assert engine.kept_tokens == 0
+    assert engine.kept_tokens == len(COMMON)
+    again = answer(engine, order("c-1", (*COMMON, 9, 8), 1))
+    assert again.usage.cached == len(COMMON)
+    assert again.ids == reference("llama", (*COMMON, 9, 8), 6)
 
 
 def test_the_conversation_that_was_silent_longest_gives_its_memory_back_first() -> None:
-    probe = stepper(kv_cache_bytes=1 << 20)
-    engine = stepper(max_batch=1, kv_cache_bytes=80 * ((1 << 20) // probe.kv_capacity_tokens), max_context_tokens=64)
-    for name in ("c-1", "c-2", "c-3", "c-4"):
+    engine = stepper(max_batch=1, blocks=4)
+    for name in ("c-1", "c-2", "c-3", "c-4", "c-5"):
         answer(engine, order(name, tuple(range(2, 22)), most=4))
     assert engine.kept_tokens <= engine.kv_capacity_tokens
-    assert answer(engine, order("c-4", tuple(range(2, 24)), 1, most=4)).usage.cached > 0
+    assert engine.evictions[0] > 0
+    assert answer(engine, order("c-5", tuple(range(2, 24)), 1, most=4)).usage.cached > 0
     assert answer(engine, order("c-1", tuple(range(2, 24)), 1, most=4)).usage.cached == 0
+
+
+def test_a_released_conversation_gives_its_memory_back_before_all_others() -> None:
+    engine = stepper(max_batch=1, blocks=4)
+    for name in ("c-1", "c-2", "c-3"):
+        answer(engine, order(name, tuple(range(2, 22)), most=4))
+    engine.forget(Forget(conversation="c-3", at_once=False))
+    assert answer(engine, order("c-4", tuple(range(2, 22)), most=4)).usage.cached == 0
+    assert answer(engine, order("c-1", tuple(range(2, 24)), 1, most=4)).usage.cached > 0
+    assert answer(engine, order("c-3", tuple(range(2, 24)), 1, most=4)).usage.cached == 0
+
+
+def test_a_released_conversation_that_comes_back_is_served_as_far_as_its_ids_are_the_same() -> None:
+    engine = stepper()
+    answer(engine, order("c-1", (*COMMON, 20, 21)))
+    engine.forget(Forget(conversation="c-1", at_once=False))
+    assert answer(engine, order("c-1", (*COMMON, 20, 99), 1)).usage.cached == len(COMMON) + 1
+
+
+def test_a_burst_shares_what_its_prompts_begin_with() -> None:
+    """All but the first are admitted late, when the first has computed it."""
+    engine = stepper(max_batch=8)
+    for number in range(8):
+        engine.add(order(f"c-{number}", (*COMMON, 20 + number), common=len(COMMON)))
+    cached = sorted(generated.usage.cached for generated in finish(engine).values())
+    assert cached == [0] + [len(COMMON)] * 7
+
+
+def test_what_was_sampled_is_told_from_what_was_said() -> None:
+    engine = stepper()
+    first = answer(engine, order("c-1", COMMON))
+    second = answer(engine, order("c-1", (*COMMON, *spoken(first), 9, 8), 1))
+    assert second.usage.cached_replied == len(first.ids) - 1
+    assert second.usage.cached == len(COMMON) + second.usage.cached_replied
+
+
+def test_a_conversation_goes_to_the_host_and_comes_back_as_it_was() -> None:
+    ready = chosen("llama", "portable", blocks=4)
+    assert isinstance(ready.runner, PortableRunner)
+    tier = ready.runner.store
+    engine = stepper(max_batch=1, runs=replace(ready, host=Host(tier, blocks=2)))
+    for name in ("c-1", "c-2", "c-3", "c-4", "c-5", "c-6"):
+        answer(engine, order(name, tuple(range(2, 22)), most=4))
+    # Four blocks here, of which the last turn took two; two away; what went there first is dropped.
+    device, host = engine.evictions
+    assert device > host > 0
+    back = answer(engine, order("c-4", tuple(range(2, 42)), 1, most=4))
+    assert back.usage.cached > 0
+    assert back.ids == reference("llama", tuple(range(2, 42)), 4)
+    engine.forget(Forget(conversation="c-3", at_once=True))
+    assert answer(engine, order("c-3", tuple(range(2, 42)), 1, most=4)).usage.cached == 0

@@ -1,70 +1,22 @@
-"""Tiny models with random weights, one a family, and orders for them."""
+"""Engines over tiny models with random weights, and orders for them."""
 
+import copy
 from functools import cache
 from typing import Any
 
 import torch
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
 
 from stream_worker.clock import SystemClock
-from stream_worker.inference.torch_engine import TorchLimits, TorchStepper
+from stream_worker.inference.levels import Chosen, LevelName, choose
+from stream_worker.inference.native.reader import Sizes
+from stream_worker.inference.torch_engine import ModelFacts, TorchStepper
 from stream_worker.orders import Generate, TurnRef
 from stream_worker.tokens import PromptIds, Sampling
+from tests.unit.inference.families import VOCABULARY, family_model
 
-VOCABULARY = 211
 END = frozenset({1})
 
-_SHAPE: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "eos_token_id": 1,
-    "pad_token_id": 0,
-}
-
-
-@cache
-def tiny_model(family: str) -> Any:
-    torch.manual_seed(7)
-    match family:
-        case "llama":
-            model: Any = LlamaForCausalLM(LlamaConfig(**_SHAPE))
-        case "qwen2":
-            model = Qwen2ForCausalLM(Qwen2Config(**{k: v for k, v in _SHAPE.items() if k != "head_dim"}))
-        case "qwen3":
-            model = Qwen3ForCausalLM(Qwen3Config(**_SHAPE))
-        case "gemma2":
-            # Every other layer sees no further back than the window. With tied random weights it would only repeat
-            # its last token, which any engine could do.
-            own = {"sliding_window": 8, "attn_implementation": "eager", "tie_word_embeddings": False}
-            model = Gemma2ForCausalLM(Gemma2Config(**_SHAPE | own))
-        case "gpt2":
-            shape = GPT2Config(vocab_size=VOCABULARY, n_positions=256, n_embd=32, n_layer=2, n_head=4)
-            shape.initializer_range, shape.eos_token_id, shape.bos_token_id = 0.3, 1, 1
-            model = GPT2LMHeadModel(shape)
-        case _:
-            raise ValueError(family)
-    return model.eval()
-
-
-FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gpt2")
 
 
 def decode(ids: Any) -> str:
@@ -72,30 +24,78 @@ def decode(ids: Any) -> str:
     return "".join(f" {token}" for token in ids)
 
 
+def chosen(
+    family: str,
+    level: LevelName,
+    *,
+    blocks: int = 64,
+    max_rows: int = 256,
+    max_context_tokens: int = 256,
+    device: str = "cpu",
+    host_blocks: int = 0,
+) -> Chosen:
+    """A runner over a model of its own, with exactly so many blocks."""
+    model = copy.deepcopy(family_model(family)).to(device)
+    probe = choose(copy.deepcopy(model), level, Sizes(1, 64, 1 << 20, 1)).runner.block_bytes
+    return choose(model, level, Sizes(max_rows, max_context_tokens, blocks * probe, 1), host_blocks * probe)
+
+
 def stepper(
-    family: str = "llama", *, max_batch: int = 4, kv_cache_bytes: int = 1 << 20, max_context_tokens: int = 256
+    family: str = "llama",
+    *,
+    level: LevelName = "auto",
+    max_batch: int = 4,
+    blocks: int = 64,
+    max_context_tokens: int = 256,
+    step_tokens: int = 128,
+    runs: Chosen | None = None,
 ) -> TorchStepper:
+    """An engine over `runs`, or over a model of its own."""
+    rows = max_batch + step_tokens
+    ready = runs or chosen(family, level, blocks=blocks, max_rows=rows, max_context_tokens=max_context_tokens)
     return TorchStepper(
-        tiny_model(family),
-        version=f"tiny-{family}",
+        ready.runner,
+        ModelFacts(
+            version=f"tiny-{family}",
+            vocabulary=VOCABULARY,
+            max_context_tokens=max_context_tokens,
+            blocks=ready.blocks,
+        ),
         decode=decode,
         end_ids=END,
-        limits=TorchLimits(max_batch=max_batch, max_context_tokens=max_context_tokens, kv_cache_bytes=kv_cache_bytes),
+        max_batch=max_batch,
         clock=SystemClock(),
+        host=ready.host,
+        fallbacks=tuple(fallback.reason for fallback in ready.fallbacks),
+        step_tokens=step_tokens,
     )
 
 
-def generate(name: str, ids: tuple[int, ...], sampling: Sampling, seed: int = 0) -> Generate:
-    ref = TurnRef(partition=0, term=1, turn_id=name, attempt=1)
+def generate(
+    name: str,
+    ids: tuple[int, ...],
+    sampling: Sampling,
+    seed: int = 0,
+    *,
+    conversation: str | None = None,
+    common: int = 0,
+    scope: str = "tests",
+) -> Generate:
     return Generate(
-        ref=ref, conversation=name, prompt=PromptIds(ids=ids), sampling=sampling, seed=seed, cache_scope="tests"
+        ref=TurnRef(partition=0, term=1, turn_id=name, attempt=1),
+        conversation=name if conversation is None else conversation,
+        prompt=PromptIds(ids=ids, common=common),
+        sampling=sampling,
+        seed=seed,
+        cache_scope=scope,
     )
 
 
+@cache
 def reference(family: str, ids: tuple[int, ...], max_new_tokens: int) -> tuple[int, ...]:
     """What `generate` of transformers gives for one prompt alone, greedily."""
     prompt = torch.tensor([list(ids)])
-    output = tiny_model(family).generate(
+    output = family_model(family).generate(
         prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=0
     )
     return tuple(int(token) for token in output[0, len(ids) :])

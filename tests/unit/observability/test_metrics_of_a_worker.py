@@ -60,6 +60,16 @@ def test_every_event_and_reply_is_counted_once(lived: Watched) -> None:
     assert lived.value(Metric.REPLIES, model="scripted", finish_reason="fallback") == 1
 
 
+def test_what_the_engine_counts_is_counted_once_by_its_kind(lived: Watched) -> None:
+    engines = len(lived.engines)
+    assert lived.value(Metric.ENGINE_FALLBACKS, reason="cpu") == engines
+    assert lived.value(Metric.KV_EVICTIONS, tier="device") == 4 * engines
+    assert lived.value(Metric.KV_EVICTIONS, tier="host") == engines
+    prompt, reply = (lived.value(Metric.PROMPT_TOKENS_CACHED, part=part) for part in ("prompt", "reply"))
+    assert reply
+    assert prompt == 2 * reply
+
+
 def _answered(conversations: int) -> Watched:
     watched = Watched(settings(topics={"partitions": 100}), seconds_per_word=0.0)
     watched.rig.start()

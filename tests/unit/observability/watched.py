@@ -16,7 +16,7 @@ from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import PREFIX, TABLE, Kind, Label, Metric
 from stream_worker.observability.metrics import Metrics
 from stream_worker.orders import Call, Called, Ended, Failed, Fault, Generated, Result, TurnRef
-from stream_worker.outcome import DeadLetterReason
+from stream_worker.outcome import DeadLetterReason, FallbackReason
 from stream_worker.record import Outgoing
 from stream_worker.reporter import Reporter
 from stream_worker.settings import Settings
@@ -66,6 +66,8 @@ class Odd(Failing):
 
     kv_tokens = 3
     kv_capacity_tokens = 6
+    evictions = (4, 1)
+    fallbacks = (FallbackReason.CPU,)
     stray = True
 
     def step(self) -> list[Result]:
@@ -82,7 +84,7 @@ def _cached(result: Generated) -> Generated:
         text=result.text,
         ids=result.ids,
         finish_reason=result.finish_reason,
-        usage=Usage(prompt=5, cached=2, generated=result.usage.generated),
+        usage=Usage(prompt=5, cached=3, cached_replied=1, generated=result.usage.generated),
         queued_seconds=result.queued_seconds,
         first_token_seconds=result.first_token_seconds,
         seconds=result.seconds,

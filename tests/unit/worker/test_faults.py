@@ -8,7 +8,7 @@ from stream_worker.errors import Code, Fatal
 from stream_worker.inference.engine import Capabilities
 from stream_worker.inference.stepper import Stepper
 from stream_worker.orders import Failed, Fault, Forget, Generate, Result, TurnRef
-from stream_worker.outcome import DeadLetterReason
+from stream_worker.outcome import DeadLetterReason, FallbackReason
 from stream_worker.record import Outgoing
 from tests.unit.worker.rig import Rig, settings
 
@@ -41,6 +41,14 @@ class Failing:
     @property
     def kv_capacity_tokens(self) -> int:
         return 0
+
+    @property
+    def evictions(self) -> tuple[int, int]:
+        return self._inner.evictions
+
+    @property
+    def fallbacks(self) -> tuple[FallbackReason, ...]:
+        return self._inner.fallbacks
 
     def add(self, order: Generate) -> None:
         self.asked += 1
