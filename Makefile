@@ -81,7 +81,7 @@ test-vllm: $(VLLM_STAMP) ## The engine over vLLM (its CPU build), in an environm
 
 .PHONY: test-openai
 test-openai: setup $(VLLM_STAMP) ## The engine over a model server, against vLLM's
-	@STREAM_WORKER_TEST_VLLM=$(VLLM_VENV)/bin/vllm $(BIN)/python -m pytest tests/servers
+	@STREAM_WORKER_TEST_VLLM=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest tests/servers
 
 .PHONY: bench-setup
 bench-setup: setup ## Install what benchmarks/engine.py is measured against: llama.cpp (built from source) and vLLM

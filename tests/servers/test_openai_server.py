@@ -34,11 +34,13 @@ MODEL = "smollm2"
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    program = Path(os.environ["STREAM_WORKER_TEST_VLLM"])
+    python = Path(os.environ["STREAM_WORKER_TEST_VLLM"])
     folder = resolve_model(BUILT_IN, None, cache_folder("models"), print).folder
     options = ["--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--served-model-name", MODEL]
     options += ["--enable-prefix-caching", "--enable-prompt-tokens-details", "--kv-cache-memory-bytes", str(1 << 28)]
-    command = [str(program), "serve", str(folder), "--port", str(PORT), "--api-key", KEY, *options]
+    # Not the command `vllm`: it asks for the version of a package that the CPU build's has another name than.
+    server_module = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command = [*server_module, "--host", "127.0.0.1", "--port", str(PORT), "--api-key", KEY, *options]
     server = subprocess.Popen(command)
     try:
         eventually(lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{PORT}/health"), 1_200)
@@ -84,13 +86,13 @@ class TestServer(EngineContract):
         assert isinstance(json.loads(end.text)["sunny"], bool)
 
     def test_a_prefix_is_found_again(self, rig: Rig) -> None:
-        question = "Please repeat after me: " + "all work and no play makes a dull day. " * 8
+        question = "Please repeat after me: " + "all work and no play makes a dull day. " * 24
         rig.run(rig.order(question, Sampling(max_new_tokens=2)))
         rig.results.clear()
         rig.run(rig.order(question, Sampling(max_new_tokens=2)))
         end = rig.of(question)[-1]
         assert isinstance(end, Generated)
-        assert end.usage.cached >= 64
+        assert end.usage.cached >= 128  # a block of its CPU build
 
     def test_a_prompt_that_is_too_long_fails_alone(self, rig: Rig) -> None:
         rig.run(rig.order("word " * 2_000, Sampling(max_new_tokens=2)), rig.order("good", Sampling(max_new_tokens=2)))
