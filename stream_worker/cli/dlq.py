@@ -29,7 +29,7 @@ SinceOption = Annotated[str, typer.Option("--since", help="Not before: `2h`, `3d
 UntilOption = Annotated[str, typer.Option("--until", help="Before: as `--since`.")]
 BotOption = Annotated[str, typer.Option("--bot", help="Of this bot.")]
 ConversationOption = Annotated[str, typer.Option("--conversation", help="Of this conversation: the record's key.")]
-LetterOption = Annotated[list[str] | None, typer.Option("--letter", help="This one, as `list` names it: 2/117.")]
+LetterOption = Annotated[list[str] | None, typer.Option("--letter", help="This one, as `list` names it: 0/0.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -54,7 +54,7 @@ def list_letters(
     print_rows([_row(letter) for letter in letters], _COLUMNS, output)
 
 
-@app.command(epilog="Example: stream-worker dlq show 2/117")
+@app.command(epilog="Example: stream-worker dlq show 0/0")
 def show(
     letter: Annotated[str, typer.Argument(help="Its name, as `list` gives it.")],
     show_content: Annotated[bool, typer.Option("--show-content", help="Print key, headers and value, too.")] = False,
@@ -112,7 +112,7 @@ def redrive(
         LetterDesk(settings).redrive(chosen)
 
 
-@app.command(epilog="Example: stream-worker dlq drop --letter 2/117 --yes")
+@app.command(epilog="Example: stream-worker dlq drop --letter 0/0 --yes")
 def drop(
     reason: ReasonOption = None,
     since: SinceOption = "",

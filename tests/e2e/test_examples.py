@@ -25,6 +25,8 @@ from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings
 from tests.eventually import eventually
 from tests.kafka.conftest import unique_settings
+from tests.kafka.event_writer import EventWriter
+from tests.kafka.topic_reader import TopicReader
 
 ROOT = Path(__file__).parents[2]
 _START_S = 60.0
@@ -86,7 +88,16 @@ def settings(broker: str, folder: Path) -> Iterator[Settings]:
 def worker(settings: Settings, folder: Path) -> Iterator[subprocess.Popen[str]]:
     with staying("stream-worker run --config stream-worker.yaml", folder) as child:
         eventually(lambda: is_ready(settings.observability.port), _START_S)
+        leave_a_dead_letter(settings)
         yield child
+
+
+def leave_a_dead_letter(settings: Settings) -> None:
+    """The one that the examples name: the first of its topic."""
+    EventWriter(settings).raw("c-1", b"no event")
+    letters = TopicReader(settings)
+    eventually(lambda: letters.dead_letter_headers)
+    letters.close()
 
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
