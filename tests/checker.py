@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, LedgerRecord, load_ledger
 from stream_worker.conversation.state import ConversationState, Speaker, load_state
+from stream_worker.outcome import FinishReason
 
 Value = Mapping[str, Any]
 Changelog = Iterable[tuple[bytes, bytes | None]]
@@ -46,9 +47,14 @@ def replies_are_in_order(sent: Iterable[str], replies: Sequence[Value]) -> None:
 
 
 def state_is_what_was_published(replies: Sequence[Value], changelog: Changelog) -> None:
-    """Each conversation's last state has one turn a reply, and ends with the texts of the replies."""
+    """Each conversation's last state has one turn a reply, and ends with the texts of the replies.
+
+    The bot's text for a dead letter is no part of the conversation.
+    """
     texts: dict[str, list[str]] = defaultdict(list)
     for reply in replies:
+        if reply.get("finish_reason") == FinishReason.FALLBACK:
+            continue
         texts[reply["conversation_id"]].append(reply["text"])
     states = last_states(changelog)
     for conversation, said in texts.items():

@@ -7,6 +7,7 @@ dropped, and it is raised when the call that served the callback returns.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import methodcaller
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -195,13 +196,18 @@ class KafkaSubscription:
         return [TopicPartition(self._topic, partition) for partition in partitions if partition in self._assigned]
 
 
+#: By a call that checks its result: the client may return headers and leave an error set, which a plain call, once it
+#: is hot, hands on to whatever comes next.
+_headers = methodcaller("headers")
+
+
 def headers_of(message: Message) -> Headers | None:
     """None where a header's name is not UTF-8: the client decodes names, and fails with a SystemError."""
     try:
-        headers = message.headers()
+        headers = _headers(message)
     except (SystemError, UnicodeDecodeError):
         return None
-    return tuple(headers) if headers else ()  # type: ignore[arg-type]  # read as a list of pairs of bytes, always
+    return tuple(headers) if headers else ()  # read as a list of pairs of bytes, always
 
 
 def _is_member(metadata: object) -> bool:

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 _START_S = 60.0
 
 #: These run until they are stopped, so their tests stop them.
-STAYING = ("run --config stream-worker.yaml", "broker start --port 9092")
+STAYING = ("run --config stream-worker.yaml", "broker start --port 9092", "console --allow-changes")
 #: What is typed into those that read the keyboard.
 TYPED = {"chat --explain": "Hello\n/quit\n"}
 
@@ -188,6 +188,14 @@ def test_a_model_that_is_not_here_is_named_with_the_command_that_brings_it(setti
     assert done.returncode == 3
     assert "SW-M001" in done.stderr
     assert "hf download no/such" in done.stderr
+
+
+def test_the_example_of_the_console_works_or_names_the_port(settings: Settings, folder: Path) -> None:
+    """Somebody may have a page of their own on this machine."""
+    assert settings.kafka.bootstrap_servers
+    with staying("stream-worker console --allow-changes", folder) as child:
+        assert child.stderr is not None
+        assert "8080" in child.stderr.readline()
 
 
 def test_the_example_of_the_broker_works_or_names_the_port(folder: Path) -> None:

@@ -223,8 +223,9 @@ def test_nothing_is_connected_to_for_a_client_that_only_describes(settings_for: 
         cluster.start()
         cluster.events.say("c-0")
         cluster.run_until_settled()
-        before = connect(settings).describe_consumer_groups([settings.application_id])[settings.application_id].result()
+        group, admin = settings.application_id, connect(settings)
+        before = admin.describe_consumer_groups([group])[group].result()
         findings(settings)
         view_conversation(settings, "c-0")
-        after = connect(settings).describe_consumer_groups([settings.application_id])[settings.application_id].result()
+        after = admin.describe_consumer_groups([group])[group].result()
         assert [member.member_id for member in before.members] == [member.member_id for member in after.members]

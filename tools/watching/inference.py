@@ -85,6 +85,18 @@ INFERENCE = Dashboard(
                     page="runbooks/StreamWorkerKVCacheFull.md",
                 ),
                 Panel(
+                    "Given back",
+                    "Conversations whose keys and values were given back, by tier: their next turn computes them anew.",
+                    "cps",
+                    (rate("kv_evictions_total", "tier"),),
+                ),
+                Panel(
+                    "Slower ways taken",
+                    "Faster ways to run the model that could not be taken since the start, and why: see the log.",
+                    "short",
+                    (gauge("engine_fallbacks_total", "reason", "max"),),
+                ),
+                Panel(
                     "Engines that are away",
                     "1 while a worker holds its turns because its engine does not answer.",
                     "short",
