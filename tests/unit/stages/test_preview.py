@@ -56,7 +56,7 @@ def test_nothing_leaves_more_often_than_the_interval(tokens: list[tuple[str, flo
         now += seconds
         preview.add(text)
         if preview.due(now) is not None:
-            assert last is None or now - last >= 0.2
+            assert last is None or now >= last + 0.2
             last = now
 
 
