@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stream_worker.assignment import Assignment, Phase
 from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.internal import ledger_key, state_key
-from stream_worker.conversation.state import ConversationState, fit
+from stream_worker.conversation.state import EMPTY, ConversationState, fit
 from stream_worker.conversation.states import Written
 from stream_worker.errors import Code, Fatal
 from stream_worker.intake import Intake
@@ -141,6 +141,8 @@ class Committer:
         return _Filled(batch, balances, states)
 
     def _fitted(self, state: ConversationState) -> Written:
+        if state == EMPTY:
+            return Written(state, state, None)
         raw = state.dump()
         if len(raw) <= self._max_state_bytes:
             return Written(state, state, raw)
@@ -195,10 +197,11 @@ class Committer:
             return
         guilty = selection.settlements[0]
         if not guilty.arrivals:
+            offsets = ", ".join(str(record.offset) for record in guilty.records)
             raise Fatal(
                 Code.RECORD_REFUSED,
                 f"the broker refuses even the dead letter of partition {guilty.partition}, offset "
-                f"{guilty.records[0].offset}: {cause}; check max.message.bytes of the dead-letter topic",
+                f"{offsets}: {cause}; check max.message.bytes of the dead-letter topic",
             )
         moment = Moment.of(self._clock)
         assignment = self._assignments[guilty.partition]

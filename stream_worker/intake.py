@@ -7,6 +7,7 @@ by the ready queue.
 
 import heapq
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import assert_never
 
 from stream_worker.admission.expiry import has_expired
@@ -32,6 +33,8 @@ from stream_worker.suspicion import Caution
 from stream_worker.turn_taking import QUEUED
 from stream_worker.turns import Turns
 
+_FORGOTTEN_AT_ONCE = 200
+
 
 class Intake:
     def __init__(
@@ -46,6 +49,7 @@ class Intake:
         observer: Observer,
     ) -> None:
         self._limits = settings.admission
+        self._dedup_ttl_ms = settings.conversation.dedup_ttl_s * 1000
         self._turn_taking = settings.admission.turn_taking
         self._rules = DecodeRules(
             tenants=settings.admission.tenants,
@@ -139,6 +143,16 @@ class Intake:
             assignment.waiting_events += len(arrivals)
         mailbox.put_back(entries)
         self._try_next(assignment, conversation, moment)
+
+    def forget_erased(self, assignment: Assignment, moment: Moment) -> None:
+        """Erased conversations whose events nobody repeats any more leave nothing behind."""
+        try:
+            for conversation in islice(
+                assignment.states.erased_before(moment.wall_ms - self._dedup_ttl_ms), _FORGOTTEN_AT_ONCE
+            ):
+                self._settler.vanish(assignment, conversation)
+        except PartitionRefused as error:
+            self._turns.refuse(error, moment)
 
     def drop(self, assignment: Assignment, moment: Moment) -> None:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""

@@ -17,6 +17,7 @@ from stream_worker.contracts.metric import Timings
 from stream_worker.conversation.deduplication import digest
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import (
+    EMPTY,
     Bounds,
     Change,
     ConversationState,
@@ -204,6 +205,21 @@ class Settler:
             report=Report(outcomes=_outcomes(ended), reason=reason, detail=cause, reply=reply),
             arrivals=guilty.arrivals if reply is not None else (),
             turn=guilty.turn if reply is not None else None,
+        )
+
+    def vanish(self, assignment: Assignment, conversation: str) -> None:
+        """Nothing is kept of the conversation any more, not even the ids of its events."""
+        assignment.states.settle(conversation, EMPTY)
+        self._outbox.add(
+            Settlement(
+                partition=assignment.partition,
+                term=assignment.term,
+                records=(),
+                outgoing=(),
+                report=Report(outcomes=()),
+                conversation=conversation,
+                state=EMPTY,
+            )
         )
 
     def _fallback(

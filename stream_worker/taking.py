@@ -23,6 +23,7 @@ from stream_worker.assignment import Assignment, Phase
 from stream_worker.clock import Clock
 from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, load_ledger
 from stream_worker.conversation.copy import tail_start
+from stream_worker.conversation.state import erased_at
 from stream_worker.conversation.store import Store
 from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Ledger
@@ -126,7 +127,8 @@ class Taking:
         if records:
             assignment.restore.records += len(records)
             assignment.restore.position = records[-1].offset + 1
-            self._store.apply(assignment.partition, states, records[-1].offset)
+            erased = [key for key, value in states.items() if value is not None and erased_at(value)]
+            self._store.apply(assignment.partition, states, records[-1].offset, erased)
 
     def _claim(self, assignment: Assignment) -> None:
         assert assignment.facts is not None

@@ -7,6 +7,7 @@ poll while nothing is. Partitions are given back inside the callback of the
 client, because they are others' when it returns.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -32,6 +33,8 @@ _IDLE_WAIT_S = 0.1
 _TAKING_WAIT_S = 0.005
 _SNAPSHOT_EVERY_S = 1.0
 _LEAVE_S = 5.0
+"""What leaving the group may take, of the time to shut down."""
+_LEAVE_AT_LEAST_S = 1.0
 
 
 class Watchdog(Protocol):
@@ -92,6 +95,8 @@ class Worker:
         self._paused: set[int] = set()
         self._took = 0
         self._polled_at = 0.0
+        self._leave_by = math.inf
+        """Until when the group must have been left, once that is wanted."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -126,15 +131,18 @@ class Worker:
             self._replace_clients(error)
 
     def shut_down(self) -> None:
-        """Lets running turns end, gives the partitions back, leaves the group."""
-        deadline = self._clock.monotonic() + self._settings.drain_timeout_s
+        """Lets running turns end, gives the partitions back, leaves the group: all within `drain_timeout_s`."""
+        timeout_s = self._settings.drain_timeout_s
+        self._leave_by = self._clock.monotonic() + timeout_s
+        drained_by = self._leave_by - min(_LEAVE_S, timeout_s / 2)
         try:
             self._close(self._assignments)
-            while self._turns.running and self._clock.monotonic() < deadline:
+            while self._turns.running and self._clock.monotonic() < drained_by:
                 self._inbox.wait(self._settings.tick_ms / 1000)
                 self._advance()
                 self._commit_if_due()
-            self._connection.clients.subscription.leave(_LEAVE_S)
+            left_s = self._leave_by - self._clock.monotonic()
+            self._connection.clients.subscription.leave(max(_LEAVE_AT_LEAST_S, left_s))
         except (ClientsBroken, LocalStateUnusable) as error:
             # Nothing is lost: what was not committed is done again by whoever takes the partitions.
             self._observer.clients_replaced(error)
@@ -155,7 +163,8 @@ class Worker:
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """Lets running turns end for a moment, commits once, and lets go. When this returns they are others'."""
-        deadline = self._clock.monotonic() + self._settings.kafka.release_ms / 1000
+        now = self._clock.monotonic()
+        deadline = min(now + self._settings.kafka.release_ms / 1000, self._leave_by)
         self._close(partitions)
         self._finish_turns(partitions, deadline)
         while not self._committer.commit(self._connection.clients, frozenset(partitions)):
@@ -229,9 +238,16 @@ class Worker:
             self._paused.clear()
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
+            self._forget_erased()
             subscription = self._connection.clients.subscription
             self._connection.tend()
             self._observer.snapshot(self._stocktaking.snapshot(subscription, paused=pace is Pace.PAUSED))
+
+    def _forget_erased(self) -> None:
+        moment = Moment.of(self._clock)
+        for assignment in list(self._assignments.values()):
+            if assignment.is_serving and not assignment.is_closing:
+                self._intake.forget_erased(assignment, moment)
 
     def _pause(self, serving: set[int]) -> None:
         """Pauses what is not paused yet: partitions that were claimed meanwhile, too."""

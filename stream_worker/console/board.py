@@ -24,7 +24,7 @@ from stream_worker.contracts.delta import Delta
 from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, LedgerRecord, load_ledger
 from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
-from stream_worker.conversation.state import load_state
+from stream_worker.conversation.state import EMPTY, load_state
 from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.topics import Role
 from stream_worker.record import Record
@@ -146,7 +146,7 @@ class Board:
         elif key.startswith(STATE_PREFIX):
             conversation = self.conversations.get(key.removeprefix(STATE_PREFIX).decode())
             if conversation is not None:
-                conversation.take_state(load_state(record.value or b""))
+                conversation.take_state(load_state(record.value) if record.value is not None else EMPTY)
                 self._changed |= {LIST, of_conversation(conversation.key)}
 
     def _put(self, record: Record, change: Callable[[Conversation], None]) -> None:

@@ -6,6 +6,7 @@ meanwhile is overwritten. `history` is the truth, `prompt` a cache of it in
 token ids.
 """
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
@@ -57,6 +58,8 @@ class Line(Struct, frozen=True):
 
 class ConversationState(Struct, frozen=True, kw_only=True):
     format: int = STATE_FORMAT
+    erased_at: int = 0
+    """When it was erased, if nothing was said since; the record's time in milliseconds."""
     history: tuple[Line, ...] = ()
     dialogues: dict[str, Dialogue] = field(default_factory=dict)
     """By sender, who spoke last comes last."""
@@ -129,6 +132,8 @@ class Ended(Struct, frozen=True):
 class Erased(Struct, frozen=True):
     """Nothing stays but the digests, so that a repeated event does not bring the text back."""
 
+    at: int
+
 
 Change = Said | Dialogued | Prompted | HeldBy | Remembered | Rewritten | Ended | Erased
 
@@ -144,18 +149,20 @@ class Bounds(Struct, frozen=True, kw_only=True):
 def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -> ConversationState:
     """The state after `changes`, in order, within `bounds`. One new value, however many changes."""
     history, dialogues, holder, held_at = state.history, state.dialogues, state.holder, state.held_at
-    turns, prompt, remembered = state.turns, state.prompt, state.remembered
+    turns, prompt, remembered, erased_at = state.turns, state.prompt, state.remembered, state.erased_at
     for change in changes:
         match change:
             case Said(lines):
                 history += lines
+                erased_at = 0
             case Dialogued(sender_id, dialogue):
                 dialogues = _spoken_with(dialogues, sender_id, dialogue)
                 turns += 1
+                erased_at = 0
             case Prompted(prompt, dropped):
                 history = history[dropped:]
             case HeldBy(holder, held_at):
-                pass
+                erased_at = 0
             case Remembered(digests):
                 remembered = remember(remembered, digests, bounds.dedup_window)
             case Rewritten(event_id, text):
@@ -164,12 +171,13 @@ def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -
                     history, prompt = rewritten, None
             case Ended():
                 dialogues, holder, held_at = {}, Holder.BOT, 0
-            case Erased():
+            case Erased(erased_at):
                 history, dialogues, holder, held_at, turns, prompt = (), {}, Holder.BOT, 0, 0, None
     if bounds.max_messages is not None and len(history) > bounds.max_messages:
         # In large steps: each cut voids the ids that the engine has kept of the conversation.
         history, prompt = _cut(history, len(history) - bounds.max_messages // 2), None
     return ConversationState(
+        erased_at=erased_at,
         history=history,
         dialogues=dialogues,
         holder=holder,
@@ -192,10 +200,16 @@ def _spoken_with(dialogues: dict[str, Dialogue], sender_id: str, dialogue: Dialo
     return dict([*others[max(0, len(others) - MAX_DIALOGUES + 1) :], (sender_id, dialogue)])
 
 
+_OWN = frozenset({Speaker.USER, Speaker.AGENT})
+"""Whose words may be given another text: nobody puts words into the bot's mouth."""
+
+
 def _rewrite(history: tuple[Line, ...], event_id: str, text: str | None) -> tuple[Line, ...]:
     if text is None:
         return tuple(line for line in history if line.event_id != event_id)
-    return tuple(replace(line, text=text) if line.event_id == event_id else line for line in history)
+    return tuple(
+        replace(line, text=text) if line.event_id == event_id and line.speaker in _OWN else line for line in history
+    )
 
 
 def fit(state: ConversationState, max_bytes: int) -> ConversationState:
@@ -209,6 +223,15 @@ def fit(state: ConversationState, max_bytes: int) -> ConversationState:
             return replace(state, dialogues={})
         state = replace(state, history=history, prompt=None)
     return state
+
+
+_ERASED = re.compile(rb'\{"format":\d+,"erased_at":([1-9]\d*),')
+
+
+def erased_at(raw: bytes) -> int:
+    """When the conversation of this encoded state was erased; 0 for any other. Nothing is decoded: it is quick."""
+    found = _ERASED.match(raw)
+    return int(found[1]) if found else 0
 
 
 def load_state(raw: bytes) -> ConversationState:
@@ -225,6 +248,7 @@ def load_state(raw: bytes) -> ConversationState:
             fields = _from_format_1(fields)
         prompt = fields["prompt"]
         return ConversationState(
+            erased_at=fields.get("erased_at", 0),
             history=tuple(
                 Line(Speaker(line["speaker"]), line["text"], line["event_id"], line["at"], line["name"])
                 for line in fields["history"]

@@ -6,8 +6,9 @@ bounded cache, because conversations that are answered are usually the ones
 that write again.
 """
 
+import heapq
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stream_worker.conversation.state import EMPTY, ConversationState, load_state
@@ -21,12 +22,12 @@ _CACHED_STATES = 4096
 class Written:
     """A state as a transaction wrote it: `settled` is what the turn left, `kept` what was encoded in `raw`.
 
-    They differ where the state had to be cut.
+    They differ where the state had to be cut. An empty state is a tombstone: nothing is left of the conversation.
     """
 
     settled: ConversationState
     kept: ConversationState
-    raw: bytes
+    raw: bytes | None
 
 
 class States:
@@ -37,6 +38,8 @@ class States:
         self._partition = partition
         self._overlay: dict[str, ConversationState] = {}
         self._cache: OrderedDict[str, ConversationState] = OrderedDict()
+        self._erased: list[tuple[int, str]] | None = None
+        """When which conversation was erased, the oldest first; None until the store was asked."""
 
     def get(self, conversation: str) -> ConversationState:
         """The newest settled value, committed or not."""
@@ -56,12 +59,31 @@ class States:
         """Back to the committed value."""
         self._overlay.pop(conversation, None)
 
+    def erased_before(self, instant_ms: int) -> Iterator[str]:
+        """Conversations that were erased before this time, and of which nothing was heard since; each once."""
+        if self._erased is None:
+            self._erased = []
+            for key in self._store.marked(self._partition):
+                self._note_erased(key.decode(), self.get(key.decode()))
+        while self._erased and self._erased[0][0] < instant_ms:
+            erased_at, conversation = heapq.heappop(self._erased)
+            if conversation not in self._overlay and self.get(conversation).erased_at == erased_at:
+                yield conversation
+
+    def _note_erased(self, conversation: str, state: ConversationState) -> None:
+        if state.erased_at and self._erased is not None:
+            heapq.heappush(self._erased, (state.erased_at, conversation))
+
     def commit(self, states: Mapping[str, Written], position: int) -> None:
         """These values are committed up to this changelog position."""
         self._store.apply(
-            self._partition, {conversation.encode(): written.raw for conversation, written in states.items()}, position
+            self._partition,
+            {conversation.encode(): written.raw for conversation, written in states.items()},
+            position,
+            [conversation.encode() for conversation, written in states.items() if written.kept.erased_at],
         )
         for conversation, written in states.items():
+            self._note_erased(conversation, written.kept)
             if self._overlay.get(conversation) is written.settled:
                 del self._overlay[conversation]
             self._keep(conversation, written.kept)

@@ -7,7 +7,7 @@ not conversations.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -24,8 +24,17 @@ class Store(Protocol):
 
     def get(self, partition: int, key: bytes) -> bytes | None: ...
 
-    def apply(self, partition: int, changes: Mapping[bytes, bytes | None], position: int) -> None:
-        """Writes values (None deletes) and the changelog position they reflect, in one batch."""
+    def apply(
+        self, partition: int, changes: Mapping[bytes, bytes | None], position: int, marked: Collection[bytes] = ()
+    ) -> None:
+        """Writes values (None deletes) and the changelog position they reflect, in one batch.
+
+        `marked` keys are found again by `marked`, until they are deleted.
+        """
+        ...
+
+    def marked(self, partition: int) -> Iterable[bytes]:
+        """Keys that were marked once; their values may have changed since."""
         ...
 
     def copy(self, partition: int) -> LocalCopy | None:
@@ -53,6 +62,7 @@ _SIZES = ("rocksdb.estimate-live-data-size", "rocksdb.cur-size-all-mem-tables")
 _POSITION = b"p"
 _ORIGIN = b"o"
 _VALUE = b"v"
+_MARK = b"m"
 
 _WRITE_BUFFER_BYTES = 64 << 20
 _FLUSH_EVERY_S = 30.0
@@ -92,14 +102,19 @@ class RocksStore:
             raise self._unusable(error) from error
         return value
 
-    def apply(self, partition: int, changes: Mapping[bytes, bytes | None], position: int) -> None:
+    def apply(
+        self, partition: int, changes: Mapping[bytes, bytes | None], position: int, marked: Collection[bytes] = ()
+    ) -> None:
         prefix = _prefix(partition)
         batch = WriteBatch(raw_mode=True)
         for key, value in changes.items():
             if value is None:
                 batch.delete(prefix + _VALUE + key)
+                batch.delete(prefix + _MARK + key)
             else:
                 batch.put(prefix + _VALUE + key, value)
+        for key in marked:
+            batch.put(prefix + _MARK + key, b"")
         batch.put(prefix + _POSITION, position.to_bytes(8, "big") + self._clock.now_ms().to_bytes(8, "big"))
         self._write(batch)
 
@@ -118,9 +133,15 @@ class RocksStore:
         )
 
     def keys(self, partition: int) -> Iterable[bytes]:
-        prefix = _prefix(partition) + _VALUE
+        return self._rows(partition, _VALUE)
+
+    def marked(self, partition: int) -> Iterable[bytes]:
+        return self._rows(partition, _MARK)
+
+    def _rows(self, partition: int, kind: bytes) -> Iterable[bytes]:
+        prefix = _prefix(partition) + kind
         bounds = ReadOptions()
-        bounds.set_iterate_upper_bound(_prefix(partition) + bytes([_VALUE[0] + 1]))
+        bounds.set_iterate_upper_bound(_prefix(partition) + bytes([kind[0] + 1]))
         cursor = self._db.iter(bounds)
         cursor.seek(prefix)
         while cursor.valid():
@@ -194,17 +215,22 @@ class MemoryStore:
         self._values: dict[int, dict[bytes, bytes]] = {}
         self._copies: dict[int, LocalCopy] = {}
         self._origins: dict[int, str] = {}
+        self._marks: dict[int, set[bytes]] = {}
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         return self._values.get(partition, {}).get(key)
 
-    def apply(self, partition: int, changes: Mapping[bytes, bytes | None], position: int) -> None:
-        values = self._values.setdefault(partition, {})
+    def apply(
+        self, partition: int, changes: Mapping[bytes, bytes | None], position: int, marked: Collection[bytes] = ()
+    ) -> None:
+        values, marks = self._values.setdefault(partition, {}), self._marks.setdefault(partition, set())
         for key, value in changes.items():
             if value is None:
                 values.pop(key, None)
+                marks.discard(key)
             else:
                 values[key] = value
+        marks.update(marked)
         self._copies[partition] = LocalCopy(
             origin=self._origins.get(partition, ""), position=position, written_ms=self._clock.now_ms()
         )
@@ -215,13 +241,17 @@ class MemoryStore:
     def keys(self, partition: int) -> Iterable[bytes]:
         return sorted(self._values.get(partition, {}))
 
+    def marked(self, partition: int) -> Iterable[bytes]:
+        return sorted(self._marks.get(partition, ()))
+
     def begin(self, partition: int, origin: str) -> None:
         self._values.pop(partition, None)
+        self._marks.pop(partition, None)
         self._copies.pop(partition, None)
         self._origins[partition] = origin
 
     def reset(self) -> None:
-        self._values, self._copies, self._origins = {}, {}, {}
+        self._values, self._copies, self._origins, self._marks = {}, {}, {}, {}
 
     def size_bytes(self) -> int:
         return sum(len(value) for values in self._values.values() for value in values.values())

@@ -16,3 +16,7 @@ class ConversationSettings(Section):
 
     dedup_window: int = Field(default=256, ge=0, le=4_096)
     """How many settled event ids of a conversation are remembered to recognise duplicates."""
+
+    dedup_ttl_s: int = Field(default=7 * 86_400, ge=0, le=366 * 86_400)
+    """How long an erased conversation's event ids are remembered, so that a repeated event does not bring its text
+    back; then nothing of it is left."""

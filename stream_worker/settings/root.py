@@ -50,7 +50,7 @@ class Settings(Section):
     """The longest wait of the worker while anything is in hand."""
 
     drain_timeout_s: float = Field(default=20.0, ge=0, le=3_600)
-    """How long SIGTERM lets running turns finish."""
+    """How long SIGTERM may take: running turns finish, at the end of it what still runs is given back."""
 
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()

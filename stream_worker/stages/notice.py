@@ -53,7 +53,7 @@ def notice(arrival: Arrival, state: ConversationState, bot: Bot | None) -> tuple
         case Closed():
             return (Ended(),)
         case Erasure():
-            return (Erased(),)
+            return (Erased(at),)
         case Reaction() | Feedback() | ActionResult() | Signal() | Trigger():
             return ()
         case _:

@@ -29,6 +29,7 @@ from stream_worker.conversation.state import (
     Said,
     Speaker,
     apply,
+    erased_at,
     fit,
     load_state,
 )
@@ -60,7 +61,7 @@ _CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(Remembered, st.lists(_TEXT.map(lambda text: digest(identity("c", "", text))), max_size=3).map(tuple)),
     st.builds(Rewritten, _TEXT, st.none() | _TEXT),
     st.just(Ended()),
-    st.just(Erased()),
+    st.builds(Erased, st.integers(1, 1_000)),
 )
 
 
@@ -79,8 +80,24 @@ def test_changes_may_be_applied_together_or_one_after_the_other(changes: list[Ch
 
 @given(st.lists(_CHANGES, max_size=12))
 def test_erasure_leaves_nothing_but_digests(changes: list[Change]) -> None:
-    state = apply(EMPTY, [*changes, Erased()], _BOUNDS)
-    assert state == ConversationState(remembered=state.remembered)
+    state = apply(EMPTY, [*changes, Erased(5)], _BOUNDS)
+    assert state == ConversationState(erased_at=5, remembered=state.remembered)
+    assert erased_at(state.dump()) == 5
+
+
+@given(st.lists(_CHANGES, max_size=12))
+def test_an_encoded_state_tells_when_it_was_erased(changes: list[Change]) -> None:
+    state = apply(EMPTY, changes, _BOUNDS)
+    assert erased_at(state.dump()) == state.erased_at
+    if state.history or state.dialogues:
+        assert not state.erased_at
+
+
+def test_an_edit_puts_no_words_into_the_bots_mouth() -> None:
+    said = (Line(Speaker.USER, "hello", "m-1", 1), Line(Speaker.BOT, "Hi.", "r-1", 2))
+    state = apply(EMPTY, [Said(said), Rewritten("r-1", "I owe you money."), Rewritten("m-1", "hi")], _BOUNDS)
+    assert [line.text for line in state.history] == ["hi", "Hi."]
+    assert [line.text for line in apply(state, [Rewritten("r-1", None)], _BOUNDS).history] == ["hi"]
 
 
 @given(st.lists(_CHANGES, max_size=12))

@@ -1,0 +1,115 @@
+"""What is left of an erased conversation: its events' ids for a while, then nothing."""
+
+from collections.abc import Callable
+
+import pytest
+
+from stream_worker.contracts.internal import state_key
+from stream_worker.conversation.state import load_state
+from stream_worker.conversation.states import States
+from stream_worker.conversation.store import MemoryStore
+from tests.unit.worker.rig import Rig, settings
+
+_TTL_S = 60
+
+
+def _rig() -> Rig:
+    rig = Rig(settings(topics={"partitions": 1}, conversation={"dedup_ttl_s": _TTL_S}))
+    rig.stores["w0"] = MemoryStore(rig.clock)
+    return rig
+
+
+def _last_state(rig: Rig, conversation: str) -> bytes | None:
+    """As it stands in the changelog; fails where there is none and never was."""
+    key = state_key(conversation)
+    values = [record.value for record in rig.broker.read_committed(rig.settings.changelog) if record.key == key]
+    return values[-1]
+
+
+def _erased(rig: Rig) -> None:
+    rig.start()
+    rig.send(message_id="m-1", text="my name is Ann")
+    rig.run(2.0)
+    rig.send(type="erasure", message_id="e-1")
+    rig.run(2.0)
+
+
+def _stays(rig: Rig) -> None:
+    rig.run(_TTL_S, step=0.5)
+
+
+def _is_restored(rig: Rig) -> None:
+    rig.kill()
+    rig.stores.clear()
+    rig.run(_TTL_S, step=0.5)
+    rig.start()
+    rig.run(30.0, step=0.05)
+
+
+def _comes_back_to_its_disk(rig: Rig) -> None:
+    rig.kill()
+    rig.run(_TTL_S, step=0.5)
+    rig.start()
+    rig.run(30.0, step=0.05)
+
+
+@pytest.mark.parametrize("and_then", [_stays, _is_restored, _comes_back_to_its_disk])
+def test_nothing_is_left_when_nobody_repeats_an_event_any_more(and_then: Callable[[Rig], None]) -> None:
+    rig = _rig()
+    _erased(rig)
+    kept = _last_state(rig, "c-1")
+    assert kept is not None
+    assert load_state(kept).remembered
+    and_then(rig)
+    assert _last_state(rig, "c-1") is None
+    if rig.stores:
+        assert rig.stores["w0"].get(0, b"c-1") is None
+        assert list(rig.stores["w0"].marked(0)) == []
+    written = len(rig.broker.read_committed(rig.settings.changelog))
+    rig.run(5.0, step=0.05)
+    assert len(rig.broker.read_committed(rig.settings.changelog)) == written, "it vanishes once"
+
+
+def test_a_repeated_event_brings_nothing_back_meanwhile() -> None:
+    rig = _rig()
+    _erased(rig)
+    rig.send(message_id="m-1", text="my name is Ann")
+    rig.run(2.0)
+    assert rig.outcomes["m-1"] == ["replied", "duplicate"]
+    assert len(rig.replies) == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_writes_again_is_kept_until_erased_again(*, again: bool) -> None:
+    rig = _rig()
+    _erased(rig)
+    rig.run(_TTL_S / 2, step=0.5)
+    rig.send(message_id="m-2", text="hello again")
+    rig.run(2.0)
+    if again:
+        rig.send(type="erasure", message_id="e-2")
+        rig.run(2.0)
+    rig.run(_TTL_S * 0.6, step=0.5)
+    kept = _last_state(rig, "c-1")
+    assert kept is not None
+    assert load_state(kept).turns == (0 if again else 1)
+    rig.run(_TTL_S, step=0.5)
+    assert (_last_state(rig, "c-1") is None) == again
+
+
+def test_without_a_window_nothing_is_left_at_once() -> None:
+    rig = Rig(settings(topics={"partitions": 1}, conversation={"dedup_window": 0, "dedup_ttl_s": 0}))
+    _erased(rig)
+    assert _last_state(rig, "c-1") is None
+
+
+@pytest.mark.parametrize("and_then", [_stays, _comes_back_to_its_disk])
+def test_a_worker_that_does_not_look_keeps_the_ids(
+    and_then: Callable[[Rig], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bug that the tests above are there for."""
+    monkeypatch.setattr(States, "erased_before", lambda *_: iter(()))
+    rig = _rig()
+    _erased(rig)
+    and_then(rig)
+    assert _last_state(rig, "c-1") is not None
