@@ -2,8 +2,8 @@
 
 import gc
 
-_YOUNG = 50_000
-_MIDDLE, _OLD = 20, 100
+_YOUNG = 200_000
+_MIDDLE, _OLD = 10, 50
 
 
 def collect_seldom() -> None:

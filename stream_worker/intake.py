@@ -111,13 +111,13 @@ class Intake:
         self._caution.look()
         self._turns.tick(moment)
         self._turns.absorb(results, moment)
-        for assignment, conversation in self._turns.take_freed():
+        for assignment, conversation in self._turns.running.take_freed():
             if self._assignments.get(assignment.partition) is assignment:
                 self._try_next(assignment, conversation, moment)
         while self._held and self._held[0][0] <= moment.wall_ms:
             _, partition, term, conversation = heapq.heappop(self._held)
             self._try_held(partition, term, conversation, moment)
-        while self._turns.has_room and (ready := self._next_ready()) is not None:
+        while self._turns.running.has_room and (ready := self._next_ready()) is not None:
             self._try_next(*ready, moment, is_chosen=True)
             if self._caution.is_on and (self._turns.running or self._caution.next is not None):
                 return
@@ -235,7 +235,7 @@ class Intake:
     def _may_start(self, assignment: Assignment, pending: PendingTurn, *, is_chosen: bool) -> bool:
         """Whether a turn starts now; otherwise its conversation waits in the ready queue."""
         first = pending.first
-        has_room = self._turns.has_room and (is_chosen or not self._ready)
+        has_room = self._turns.running.has_room and (is_chosen or not self._ready)
         is_alone = not (self._caution.is_on and self._turns.running)
         if has_room and is_alone and self._caution.allows(assignment, first.conversation, first.offset):
             return True
@@ -253,7 +253,7 @@ class Intake:
         if (suspect := self._caution.next) is not None:
             partition, conversation = suspect
             return self._assignments[partition], conversation
-        while (candidate := self._ready.pop(self._turns.running_of)) is not None:
+        while (candidate := self._ready.pop(self._turns.running.of_tenant)) is not None:
             held = self._assignments.get(candidate.partition)
             if held is not None and held.term == candidate.term:
                 return held, candidate.conversation

@@ -13,19 +13,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 import orjson
-from msgspec import Struct
 
+from stream_worker.answered import Answered, analysis_of
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.contracts.action import Command
 from stream_worker.contracts.analysis import (
-    Analysis,
-    DecisionEvidence,
-    GenerationEvidence,
-    IntentEvidence,
-    SentimentEvidence,
-    SlotEvidence,
-    WordShare,
     without_evidence,
 )
 from stream_worker.contracts.dead_letter import dead_letter
@@ -37,7 +30,7 @@ from stream_worker.contracts.reply import Reply
 from stream_worker.contracts.versions import Versions
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.errors import BadEvent, Code
-from stream_worker.orders import Encoded, Generated
+from stream_worker.orders import Generated
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Outgoing, Record
 from stream_worker.settings import Settings
@@ -64,17 +57,6 @@ _NO_TOKENS = Tokens()
 
 #: A longer key of a record that is no event is left out of its metric; it stands on the dead letter.
 _MAX_FOREIGN_KEY_BYTES = 1_024
-
-
-class Answered(Struct, frozen=True, kw_only=True):
-    """How a turn's reply came about, as far as the records tell of it."""
-
-    text: str
-    finish_reason: FinishReason
-    checks: tuple[str, ...] = ()
-    generated: Generated | None = None
-    prompt_hash: str = ""
-    seed: int = 0
 
 
 class Publication:
@@ -322,41 +304,8 @@ class Publication:
         return records
 
     def _analysed(self, decided: Decided, answered: Answered, now_ms: int) -> Outgoing:
-        turn, decision, understanding = decided.turn, decided.decision, decided.understanding
-        event = turn.first.event
-        analysis = Analysis(
-            turn_id=turn.ref.turn_id,
-            reply_id=turn.reply_id,
-            conversation_id=event.conversation_id,
-            tenant=event.tenant,
-            language=turn.parsed.language,
-            sentences=len(turn.parsed.sentences),
-            intent=decision.intent,
-            in_scope=understanding.in_scope if understanding else True,
-            intents=[IntentEvidence(name=item.name, score=item.score) for item in understanding.intents]
-            if understanding
-            else [],
-            slots=[
-                SlotEvidence(
-                    name=slot.name,
-                    value=slot.value,
-                    carried=slot.carried,
-                    start=slot.start,
-                    end=slot.end,
-                    score=slot.score,
-                )
-                for slot in decision.slots
-            ],
-            decision=decision.name,
-            checks=list(answered.checks),
-            generation=_generation(turn.bot, answered),
-            term=turn.ref.term,
-            attempt=turn.ref.attempt,
-            at=now_ms,
-            versions=self._versions.of(turn.bot),
-            sentiment=_sentiment(understanding),
-            evidence=_evidence(understanding),
-        )
+        turn = decided.turn
+        analysis = analysis_of(decided, answered, self._versions.of(turn.bot), now_ms)
         headers = self._headers(turn.ref.turn_id, "analysis", turn.first.headers, now_ms)
         record = Outgoing(self._analysis, turn.conversation.encode(), orjson.dumps(analysis), headers)
         if self.fits(record):
@@ -402,24 +351,6 @@ class Publication:
         return output_headers(common, event_id, of)
 
 
-def _sentiment(understanding: Encoded | None) -> SentimentEvidence | None:
-    if understanding is None or understanding.sentiment is None:
-        return None
-    return SentimentEvidence(label=understanding.sentiment.label, score=understanding.sentiment.score)
-
-
-def _evidence(understanding: Encoded | None) -> list[DecisionEvidence]:
-    return [
-        DecisionEvidence(
-            decision=one.decision,
-            outcome=one.outcome,
-            method=one.method,
-            words=[WordShare(start=word.start, end=word.end, weight=word.weight) for word in one.words],
-        )
-        for one in (understanding.evidence if understanding else ())
-    ]
-
-
 def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Timings:
     """Where a turn's time went, in seconds."""
     turn = decided.turn
@@ -447,19 +378,3 @@ def _answered(pending: PendingTurn) -> list[str]:
     """Ids of the events that a turn's reply answers: what was taken back is none of them."""
     ended = pending.outcomes(Outcome.REPLIED, Outcome.MERGED)
     return [arrival.event_id for arrival, outcome in ended if outcome is not Outcome.WITHDRAWN]
-
-
-def _generation(bot: Bot, answered: Answered) -> GenerationEvidence | None:
-    generated = answered.generated
-    if generated is None:
-        return None
-    return GenerationEvidence(
-        prompt_hash=answered.prompt_hash,
-        prompt_tokens=generated.usage.prompt,
-        cached_tokens=generated.usage.cached,
-        sampled_ids=list(generated.ids),
-        seed=answered.seed,
-        temperature=bot.sampling.temperature,
-        max_new_tokens=bot.sampling.max_new_tokens,
-        log_probabilities=list(generated.log_probabilities) or None,
-    )

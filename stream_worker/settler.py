@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from stream_worker.answered import Answered
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
@@ -34,7 +35,7 @@ from stream_worker.errors import BadEvent
 from stream_worker.kafka.outbox import Outbox, Settlement
 from stream_worker.observer import Observer
 from stream_worker.outcome import REMEMBERED, DeadLetterReason, FinishReason, Outcome
-from stream_worker.publication import Answered, Publication, timings
+from stream_worker.publication import Publication, timings
 from stream_worker.record import Outgoing
 from stream_worker.report import ReplyReport, Report
 from stream_worker.settings import Settings

@@ -40,7 +40,7 @@ class Stocktaking:
             phases={partition: each.phase.value for partition, each in self._assignments.items()},
             lags=lags,
             ages_s=ages,
-            running_turns=self._turns.running,
+            running_turns=len(self._turns.running),
             waiting_events=sum(each.waiting_events for each in self._assignments.values()),
             uncommitted=len(self._outbox),
             changelog_lag=sum(map(_unread, self._assignments.values())),

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from stream_worker.bot.bot import Bot
+from stream_worker.clock import Clock
 from stream_worker.contracts.decode import Arrival
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import Line, Speaker
@@ -16,7 +17,7 @@ from stream_worker.orders import Encoded, TurnRef
 from stream_worker.stages.dialogue import Decision, ModelAnswer, Plan
 from stream_worker.stages.handoff import note
 from stream_worker.stages.notice import user_lines
-from stream_worker.stages.parsing import Parsed
+from stream_worker.stages.parsing import Parsed, parser_for
 from stream_worker.stages.prompter import PreparedPrompt
 
 
@@ -105,6 +106,37 @@ class Resting(Struct, frozen=True):
 
 
 Phase = Understanding | Calling | Generating | Resting
+
+
+def begin(
+    ref: TurnRef,
+    pending: PendingTurn,
+    bot: Bot,
+    clock: Clock,
+    wall_ms: int,
+    *,
+    deadline: float,
+    failures: int = 0,
+    successes_seen: int | None = None,
+) -> Turn:
+    """An attempt of a turn, with its text parsed."""
+    first, text, started = pending.first, pending.text, clock.monotonic()
+    parsed = parser_for(bot.languages).parse(text)
+    return Turn(
+        ref=ref,
+        conversation=first.conversation,
+        pending=pending,
+        reply_id=reply_id(first.identity, first.headers.redrive),
+        bot=bot,
+        text=text,
+        started=started,
+        started_ms=wall_ms,
+        deadline=deadline,
+        parsed=parsed,
+        parse_seconds=clock.monotonic() - started,
+        failures=failures,
+        successes_seen=successes_seen,
+    )
 
 
 def reply_id(turn: str, redrive: str) -> str:

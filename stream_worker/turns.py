@@ -7,22 +7,19 @@ and its result comes back through `absorb`. Everything that ends leaves through
 the settler, exactly once for each event.
 """
 
-import heapq
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from stream_worker.admission.breaker import Breaker
-from stream_worker.admission.expiry import has_expired
+from stream_worker.answered import Answered
 from stream_worker.assignment import Assignment, Phase
-from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import Bots
 from stream_worker.caller import Caller
 from stream_worker.clock import Clock, Moment
 from stream_worker.contracts.decode import Arrival
-from stream_worker.contracts.event import Erasure, Signal
+from stream_worker.contracts.event import Erasure
 from stream_worker.conversation.deduplication import digest, remembers
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.errors import BadEvent, Code, Fatal, PartitionRefused
@@ -45,12 +42,11 @@ from stream_worker.orders import (
     Token,
     TurnRef,
 )
-from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.outcome import DeadLetterReason, FinishReason
 from stream_worker.previews import Previews
-from stream_worker.publication import Answered
+from stream_worker.running_turns import RunningTurns
 from stream_worker.settings import Settings
 from stream_worker.settler import Settler
-from stream_worker.stages.addressing import is_addressed
 from stream_worker.stages.check import Passed, check
 from stream_worker.stages.dialogue import (
     Heard,
@@ -63,13 +59,12 @@ from stream_worker.stages.dialogue import (
     taken,
 )
 from stream_worker.stages.handoff import has_human
-from stream_worker.stages.notice import heard_lines, notice
-from stream_worker.stages.parsing import parser_for
 from stream_worker.stages.prompter import Prompter
 from stream_worker.suspicion import Caution
 from stream_worker.tokens import StoredPrompt
-from stream_worker.turn import Calling, Decided, Generating, Resting, Turn, Understanding, reply_id, seed_of
+from stream_worker.turn import Calling, Decided, Generating, Resting, Turn, Understanding, begin, seed_of
 from stream_worker.turn import Phase as TurnPhase
+from stream_worker.unanswered import Unanswered
 
 _SUSPECT_CHECK_S = 0.02
 
@@ -101,42 +96,22 @@ class Turns:
         self._previews = previews
         self._observer = observer
         self._clock = clock
-        self._running = 0
-        self._running_of: dict[str, int] = {}
-        self._freed: list[tuple[Assignment, str]] = []
-        self._timers: list[tuple[float, int, TurnRef]] = []
-        self._numbers = count()
+        self._running = RunningTurns(assignments, settings.admission.max_running_turns)
+        self._unanswered = Unanswered(settings.admission.max_event_age_ms, bots=bots, settler=settler, clock=clock)
         self._breaker = Breaker(settings.admission.retry_backoff_ms / 1000)
 
     @property
-    def running(self) -> int:
-        """Turns on the device or resting."""
+    def running(self) -> RunningTurns:
         return self._running
 
     @property
     def engine_away(self) -> bool:
         """Whether turns wait for an engine that failed."""
-        return self._breaker.is_open and any(
-            isinstance(phase, Resting) for each in self._assignments.values() for phase in each.turns.values()
-        )
-
-    def running_of(self, tenant: str) -> int:
-        return self._running_of.get(tenant, 0)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another turn may start."""
-        return self._running < self._limits.max_running_turns
-
-    def take_freed(self) -> list[tuple[Assignment, str]]:
-        """Conversations whose turn ended since the last call: their next one may start."""
-        freed, self._freed = self._freed, []
-        return freed
+        return self._breaker.is_open and self._running.any_resting
 
     def tick(self, moment: Moment) -> None:
         """What is due by now: retries, time limits, previews."""
-        while self._timers and self._timers[0][0] <= moment.monotonic:
-            _, _, ref = heapq.heappop(self._timers)
+        for ref in self._running.due(moment.monotonic):
             try:
                 self._ring(ref, moment)
             except PartitionRefused as error:
@@ -148,7 +123,7 @@ class Turns:
         for result in results:
             if isinstance(result, Failed) and result.fault is Fault.FATAL:
                 raise Fatal(Code.ENGINE_REQUEST_FAILED, result.message)
-            found = self._find(result.ref)
+            found = self._running.find(result.ref)
             if found is None:
                 if not isinstance(result, Ended):
                     self._observer.late_result()
@@ -199,24 +174,13 @@ class Turns:
 
     def withdraw(self, assignment: Assignment, pending: PendingTurn, moment: Moment, *, heard: bool) -> None:
         """Ends a turn that nobody answers any more; `heard` keeps what was said in the history."""
-        event = pending.first.event
-        bot = self._bots.find(event.tenant, event.channel)
-        changes = heard_lines(pending, bot) if heard else ()
-        self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment, changes=changes, bot=bot)
+        self._unanswered.withdraw(assignment, pending, moment, heard=heard)
 
     def note(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         """An event that nobody answers."""
         if isinstance(arrival.event, Erasure):
             self._engine.submit(Forget(conversation=arrival.conversation, at_once=True))
-        bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
-        self._settler.events(
-            assignment,
-            [arrival],
-            Outcome.SILENT,
-            moment,
-            changes=notice(arrival, assignment.states.get(arrival.conversation), bot),
-            remember=not isinstance(arrival.event, Signal),
-        )
+        self._unanswered.note(assignment, arrival, moment)
 
     def start(
         self,
@@ -231,91 +195,28 @@ class Turns:
     ) -> None:
         """Parses the messages and sends them to be understood; or ends the turn where nothing is to be answered."""
         first = pending.first
-        bot = self._ends_unanswered(assignment, pending, moment)
+        bot = self._unanswered.bot_for(assignment, pending, moment)
         if bot is None:
             assignment.mailbox(first.conversation).finish()
             return
-        ref = TurnRef(assignment.partition, assignment.term, first.identity, attempt)
-        turn = self._parsed(ref, pending, bot, moment, failures, successes_seen, deadline)
-        tenant = first.event.tenant
-        self._running += 1
-        self._running_of[tenant] = self._running_of.get(tenant, 0) + 1
-        if bot.understanding is None or pending.trigger is not None:
-            self._decide(assignment, turn, None, moment)
-            return
-        self._set_timer(turn.deadline, turn.ref)
-        assignment.turns[turn.ref.turn_id] = Understanding(turn)
-        order = Encode(ref=turn.ref, text=turn.text, heads=bot.understanding, language=turn.parsed.language)
-        self._engine.submit(order)
-
-    def _parsed(
-        self,
-        ref: TurnRef,
-        pending: PendingTurn,
-        bot: Bot,
-        moment: Moment,
-        failures: int = 0,
-        successes_seen: int | None = None,
-        deadline: float | None = None,
-    ) -> Turn:
-        """A turn with its text parsed."""
-        first, text, started = pending.first, pending.text, self._clock.monotonic()
-        parsed = parser_for(bot.languages).parse(text)
-        return Turn(
-            ref=ref,
-            conversation=first.conversation,
-            pending=pending,
-            reply_id=reply_id(first.identity, first.headers.redrive),
-            bot=bot,
-            text=text,
-            started=started,
-            started_ms=moment.wall_ms,
+        turn = begin(
+            TurnRef(assignment.partition, assignment.term, first.identity, attempt),
+            pending,
+            bot,
+            self._clock,
+            moment.wall_ms,
             deadline=deadline or moment.monotonic + self._limits.max_turn_ms / 1000,
-            parsed=parsed,
-            parse_seconds=self._clock.monotonic() - started,
             failures=failures,
             successes_seen=successes_seen,
         )
-
-    def _ends_unanswered(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> Bot | None:
-        """The bot that is to answer; None where the turn was settled without a reply."""
-        first = pending.first
-        if pending.is_withdrawn:
-            self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment)
-            return None
-        bot = self._bots.find(first.event.tenant, first.event.channel)
-        asking = [said.arrival for said in pending.spoken] or [first]
-        if all(has_expired(each, moment.wall_ms, self._limits.max_event_age_ms) for each in asking):
-            self._expire(assignment, pending, bot, moment)
-            return None
-        if bot is None:
-            message = "no bot is bound to the event's tenant and channel: add one to `bots` in the settings"
-            self._settler.unanswerable(assignment, pending, DeadLetterReason.NO_BOT, message, moment)
-            return None
-        state = assignment.states.get(first.conversation)
-        if has_human(bot, state, moment.wall_ms) or not is_addressed(bot, state, pending):
-            self._be_silent(assignment, pending, bot, moment)
-            return None
-        if pending.trigger is not None and pending.trigger.name not in bot.triggers:
-            message = "the bot file has no trigger of the event's name: add one to `triggers`"
-            self._settler.unanswerable(assignment, pending, DeadLetterReason.UNKNOWN_TRIGGER, message, moment)
-            return None
-        return bot
-
-    def _expire(self, assignment: Assignment, pending: PendingTurn, bot: Bot | None, moment: Moment) -> None:
-        """Nobody waits for an answer any more; the bot may have a text for that, unless a human has it."""
-        state = assignment.states.get(pending.first.conversation)
-        if bot is None or bot.expired_reply is None or has_human(bot, state, moment.wall_ms):
-            self._settler.unanswered(assignment, pending, Outcome.EXPIRED, moment)
+        self._running.begin(turn)
+        if bot.understanding is None or pending.trigger is not None:
+            self._decide(assignment, turn, None, moment)
             return
-        ref = TurnRef(assignment.partition, assignment.term, pending.first.identity, 1)
-        turn = self._parsed(ref, pending, bot, moment)
-        self._settler.expired(assignment, turn, bot.expired_reply.render(turn.parsed.language, {}), moment)
-
-    def _be_silent(self, assignment: Assignment, pending: PendingTurn, bot: Bot, moment: Moment) -> None:
-        """What was said becomes history; nobody of ours answers."""
-        changes = heard_lines(pending, bot)
-        self._settler.unanswered(assignment, pending, Outcome.SILENT, moment, changes=changes, bot=bot)
+        self._running.set_timer(turn.deadline, turn.ref)
+        assignment.turns[turn.ref.turn_id] = Understanding(turn)
+        order = Encode(ref=turn.ref, text=turn.text, heads=bot.understanding, language=turn.parsed.language)
+        self._engine.submit(order)
 
     def _apply_result(self, assignment: Assignment, phase: TurnPhase, result: Result, moment: Moment) -> None:
         match phase, result:
@@ -356,7 +257,7 @@ class Turns:
 
     def _call(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, planned: Plan) -> None:
         """Makes the turn's calls, all at once; the decision waits for them."""
-        self._set_timer(turn.deadline, turn.ref)
+        self._running.set_timer(turn.deadline, turn.ref)
         assignment.turns[turn.ref.turn_id] = Calling(turn, understanding, planned, {})
         for number, draft in enumerate(planned.calls, start=1):
             call = draft.call
@@ -422,7 +323,7 @@ class Turns:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
         seed = seed_of(turn.ref.turn_id)
-        self._set_timer(turn.deadline, turn.ref)
+        self._running.set_timer(turn.deadline, turn.ref)
         assignment.turns[turn.ref.turn_id] = Generating(decided, prompt, seed)
         self._previews.open(turn)
         self._engine.submit(
@@ -469,7 +370,7 @@ class Turns:
         turn = decided.turn
         if has_human(turn.bot, assignment.states.get(turn.conversation), moment.wall_ms):
             self._end_turn(assignment, turn, moment)
-            self._be_silent(assignment, turn.pending, turn.bot, moment)
+            self._unanswered.be_silent(assignment, turn.pending, turn.bot, moment)
         else:
             self._previews.done(turn.ref, answered.text, moment)
             self._end_turn(assignment, turn, moment)
@@ -489,15 +390,8 @@ class Turns:
 
     def _end_turn(self, assignment: Assignment, turn: Turn, moment: Moment) -> None:
         """The turn is no longer in hand; whatever still comes of this attempt is late."""
-        if assignment.turns.pop(turn.ref.turn_id, None) is not None:
+        if self._running.end(assignment, turn):
             self._previews.void(turn.ref, moment)
-            # A turn that was answered while it started was never here, and whoever started it goes on by itself.
-            self._freed.append((assignment, turn.conversation))
-        tenant = turn.first.event.tenant
-        self._running -= 1
-        self._running_of[tenant] -= 1
-        if not self._running_of[tenant]:
-            del self._running_of[tenant]
 
     def _begin_again(self, assignment: Assignment, phase: TurnPhase, pending: PendingTurn, moment: Moment) -> None:
         turn = phase.turn
@@ -560,16 +454,11 @@ class Turns:
         self._previews.void(turn.ref, moment)
         until = max(resting.until, moment.monotonic + (pending.hold_until_ms - moment.wall_ms) / 1000)
         assignment.turns[turn.ref.turn_id] = replace(resting, until=until)
-        self._set_timer(until, turn.ref)
-
-    # Timers
-
-    def _set_timer(self, when: float, ref: TurnRef) -> None:
-        heapq.heappush(self._timers, (when, next(self._numbers), ref))
+        self._running.set_timer(until, turn.ref)
 
     def _ring(self, ref: TurnRef, moment: Moment) -> None:
         """A timer of a turn: the end of its rest, or of its time, which stands still while the engine is away."""
-        found = self._find(ref)
+        found = self._running.find(ref)
         if found is None:
             return
         assignment, phase = found
@@ -580,9 +469,9 @@ class Turns:
                 pending = assignment.mailbox(phase.turn.conversation).running or phase.turn.pending
                 self._begin_again(assignment, phase, pending, moment)
             else:
-                self._set_timer(moment.monotonic + _SUSPECT_CHECK_S, ref)
+                self._running.set_timer(moment.monotonic + _SUSPECT_CHECK_S, ref)
         elif self.engine_away:
-            self._set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
+            self._running.set_timer(moment.monotonic + self._limits.max_turn_ms / 1000, ref)
         elif moment.monotonic >= phase.turn.deadline:
             self._stop(phase)
             message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
@@ -592,14 +481,4 @@ class Turns:
         """Whether a turn that rested may go on: while there is a suspect to be found, one at a time."""
         if not self._caution.is_on:
             return True
-        phases = (phase for each in self._assignments.values() for phase in each.turns.values())
-        alone = all(isinstance(phase, Resting) for phase in phases)
-        return alone and self._caution.allows(assignment, turn.conversation, turn.first.offset)
-
-    def _find(self, ref: TurnRef) -> tuple[Assignment, TurnPhase] | None:
-        """The live assignment and phase of a running attempt; None for anything late."""
-        assignment = self._assignments.get(ref.partition)
-        if assignment is None or assignment.term != ref.term:
-            return None
-        phase = assignment.running(ref)
-        return None if phase is None else (assignment, phase)
+        return self._running.all_resting and self._caution.allows(assignment, turn.conversation, turn.first.offset)

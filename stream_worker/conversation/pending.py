@@ -47,6 +47,9 @@ class PendingTurn(Struct, frozen=True, dict=True):
     @cached_property
     def spoken(self) -> tuple[Spoken, ...]:
         """The messages that were not deleted."""
+        if len(self.arrivals) == 1:
+            only = self.arrivals[0]
+            return (Spoken(only, only.event.plain_text),) if isinstance(only.event, Message) else ()
         changes = [each for each in self.arrivals if isinstance(each.event, Edit | Deletion)]
         return tuple(
             Spoken(each, text)
