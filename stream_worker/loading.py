@@ -104,7 +104,13 @@ def _generating(settings: Settings, bots: Sequence[Bot], cache: Path, clock: Clo
             from stream_worker.inference.openai_engine import OpenAiSource
 
             asked = OpenAiSource(engine.openai, model=engine.model, max_context_tokens=engine.max_context_tokens)
-            return _beside(lambda: asked, lambda _: MessagePrompter(), engine.openai.max_concurrent, clock)
+            longest = max(bot.sampling.max_new_tokens for bot in bots)
+            return _beside(
+                lambda: asked,
+                lambda tokens: MessagePrompter(prompt_limit(tokens, longest)),
+                engine.openai.max_concurrent,
+                clock,
+            )
         case "torch" | "vllm":
             from stream_worker.inference.tokenizer import load_tokenizer
 

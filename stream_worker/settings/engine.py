@@ -121,7 +121,8 @@ class EngineSettings(Section):
     """Generations in the running batch."""
 
     max_context_tokens: int = Field(default=2_048, ge=128, le=1_048_576)
-    """Prompt and reply together; at most what the model was made for."""
+    """Prompt and reply together; at most what the model was made for. With `openai` what the server takes: history is
+    cut to it by a guess."""
 
     kv_cache_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Memory for keys and values: of the running batch, and of conversations that wait for their next message."""

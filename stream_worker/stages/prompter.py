@@ -18,7 +18,9 @@ from stream_worker.tokens import ChatMessage, Prompt, PromptMessages, Role, Stor
 
 _CUT = "…"
 _CHARS_A_TOKEN = 3
-"""A low guess, for engines that tokenize themselves."""
+_BYTES_A_TOKEN = 3
+_TOKENS_A_MESSAGE = 8
+"""Low guesses, for engines that tokenize themselves: English has some four bytes a token, Chinese three or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,34 @@ class IdPrompter:
 
 
 class MessagePrompter:
-    """For engines that render their own template."""
+    """For engines that render their own template, and count tokens their own way: `limit_tokens` is held by a guess.
+
+    Whether the new messages alone fit is the engine's to say.
+    """
+
+    def __init__(self, limit_tokens: int | None = None) -> None:
+        self._limit = limit_tokens
 
     def prepare(self, system: str, state: ConversationState, lines: Sequence[Line]) -> PreparedPrompt:
+        history = messages(state, lines)
+        dropped = self._too_many(system, history, len(history) - max(1, len(lines)))
         prompt = PromptMessages(
-            messages=(*([ChatMessage(Role.SYSTEM, system)] if system else []), *one_a_role(messages(state, lines)))
+            messages=(*([ChatMessage(Role.SYSTEM, system)] if system else []), *one_a_role(history[dropped:]))
         )
         digest = blake2b(orjson.dumps(prompt), digest_size=16).hexdigest()
-        return PreparedPrompt(prompt, 0, None, digest)
+        return PreparedPrompt(prompt, dropped, None, digest)
+
+    def _too_many(self, system: str, history: Sequence[ChatMessage], old: int) -> int:
+        """How many of the `old` messages at the beginning are left out: none, or down to half the limit."""
+        if self._limit is None or _guess(system) + sum(_guess(each.text) for each in history) <= self._limit:
+            return 0
+        room = self._limit // 2 - _guess(system) - sum(_guess(each.text) for each in history[old:])
+        first = old
+        while first > 0 and (room := room - _guess(history[first - 1].text)) >= 0:
+            first -= 1
+        while first < old and history[first].role is Role.ASSISTANT:
+            first += 1
+        return first
 
     def store(
         self,
@@ -99,6 +121,10 @@ class MessagePrompter:
     def cut(self, text: str, tokens: int) -> str:
         most = tokens * _CHARS_A_TOKEN
         return text if len(text) <= most else text[: most - 1] + _CUT
+
+
+def _guess(text: str) -> int:
+    return len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN + _TOKENS_A_MESSAGE
 
 
 def messages(state: ConversationState, lines: Sequence[Line]) -> tuple[ChatMessage, ...]:
