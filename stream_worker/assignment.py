@@ -48,7 +48,8 @@ class Restore:
     """How far the changelog was read."""
 
     started: float
-    ledger: LedgerRecord | None = None
+    ledger: bytes | None = None
+    """The newest ledger record, as it stands in the changelog."""
     records: int = 0
     position: int = 0
     """One past the last record that was read."""

@@ -76,7 +76,7 @@ def _group(settings: Settings) -> bytes:
     ledgers = {}
     for record in records(settings, settings.changelog, ends(admin, settings.changelog, range(len(status.partitions)))):
         if (record.key or b"").startswith(LEDGER_PREFIX) and record.value is not None:
-            ledgers[record.partition] = load_ledger(record.value)
+            ledgers[record.partition] = load_ledger(record.value, record.partition)
     partitions = [
         {
             "partition": each.partition,

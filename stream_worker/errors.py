@@ -61,6 +61,7 @@ class Code(Enum):
     NO_ANSWER = ("SW-K017", "Nothing came of an event in time")
     WORKER_START_FAILED = ("SW-K016", "The demo's worker did not start")
     GROUP_FOREIGN = ("SW-K020", "The group is used by another application")
+    LEDGER_UNREADABLE = ("SW-K021", "The ledger cannot be decoded")
     STATE_NEWER = ("SW-S001", "State was written by a newer version")
     STATE_CORRUPT = ("SW-S002", "State cannot be decoded")
     STORE_FAILED = ("SW-S003", "The local state store failed")
@@ -111,7 +112,7 @@ class LocalStateUnusable(StreamWorkerError):
 class PartitionRefused(StreamWorkerError):
     """A partition whose offsets, ledger or state cannot be trusted; the message names the cure."""
 
-    def __init__(self, code: Code, message: str, *, partition: int | None = None) -> None:
+    def __init__(self, code: Code, message: str, *, partition: int) -> None:
         super().__init__(code, message)
         self.partition = partition
 

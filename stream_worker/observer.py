@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream_worker.errors import StreamWorkerError
+from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.outcome import DeadLetterReason, Outcome
 from stream_worker.report import ReplyReport
 from stream_worker.turn import Turn
@@ -74,7 +74,7 @@ class Observer(Protocol):
 
     def released(self, partitions: int, lost: bool) -> None: ...
 
-    def refused(self, error: StreamWorkerError) -> None: ...
+    def refused(self, error: PartitionRefused) -> None: ...
 
     def warned(self, message: str, partition: int) -> None: ...
 

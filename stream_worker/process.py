@@ -2,8 +2,9 @@
 
 The order at the start: metrics and probes answer first; then the transactional
 producer ends what a predecessor left open, for others may be waiting for it;
-then the models are loaded. Only when the engine is warm does the worker join
-the group.
+then the models are loaded, for as long as that takes: until then it is
+`/startupz` that waits, and no beat is expected. Only when the engine is warm
+does the worker join the group.
 """
 
 import secrets
@@ -109,7 +110,7 @@ def _serve(
     progress: Callable[[str], None],
 ) -> None:
     inbox = ThreadInbox()
-    edge = KafkaEdge(settings, who, lambda: board.beat(Loop.WORKER), ClientMetrics(metrics).tell)
+    edge = KafkaEdge(settings, who, lambda: board.renew(Loop.WORKER), ClientMetrics(metrics).tell)
     connection = Connection(edge, clock)
     connection.open()
     declare_topic(settings, metrics)
@@ -119,7 +120,7 @@ def _serve(
     device.wait_ready(_LOAD_S)
     engine = loading.engine(device, io, inbox.put)
     check_features(bots.all, engine.capabilities)
-    board.engine_loaded = True
+    board.loaded()
     metrics.declare(Label.MODEL, [engine.capabilities.model])
     settings_digest = settings_hash(settings)
     metrics.build_info(

@@ -15,7 +15,7 @@ import structlog
 from stream_worker.admission.backlog import Backlog
 from stream_worker.clock import Clock
 from stream_worker.contracts.metric import Timings
-from stream_worker.errors import StreamWorkerError
+from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.inference.engine import Engine, EngineStats
 from stream_worker.observability.health import HealthBoard
 from stream_worker.observability.metric_table import (
@@ -173,8 +173,8 @@ class Reporter:
         self._metrics.count(Metric.REBALANCES, kind, amount=partitions)
         self._log.info(f"partitions {kind}", partitions=partitions)
 
-    def refused(self, error: StreamWorkerError) -> None:
-        self._log.error("partition refused", code=error.code.id, detail=error.detail)
+    def refused(self, error: PartitionRefused) -> None:
+        self._log.error("partition refused", partition=error.partition, code=error.code.id, detail=error.detail)
 
     def warned(self, message: str, partition: int) -> None:
         self._log.warning("warning", detail=message, partition=partition)

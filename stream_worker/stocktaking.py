@@ -72,7 +72,8 @@ def group_offset(assignment: Assignment) -> int | None:
 
 
 def _end(assignment: Assignment, subscription: Subscription) -> int | None:
-    end = subscription.high_watermark(assignment.partition) if assignment.is_serving else None
+    was_read = assignment.phase in (Phase.SERVING, Phase.REFUSED)
+    end = subscription.high_watermark(assignment.partition) if was_read else None
     return assignment.facts.end if end is None and assignment.facts is not None else end
 
 

@@ -21,13 +21,13 @@ from contextlib import contextmanager
 
 from stream_worker.assignment import Assignment, Phase
 from stream_worker.clock import Clock
-from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, load_ledger
+from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, LedgerRecord, load_ledger
 from stream_worker.conversation.copy import tail_start
 from stream_worker.conversation.state import erased_at
 from stream_worker.conversation.store import Store
 from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Ledger
-from stream_worker.kafka.protocols import ChangelogReader, ChangelogRecord, Clients
+from stream_worker.kafka.protocols import ChangelogReader, ChangelogRecord, Clients, PartitionFacts
 from stream_worker.kafka.reconcile import Names, reconcile
 from stream_worker.observer import Observer
 from stream_worker.suspicion import Suspicion
@@ -59,7 +59,7 @@ class Taking:
         self._from_earliest = from_earliest
         self._adopt_group = adopt_group
         self._most_in_hand = most_in_hand
-        self._names = names
+        self.names = names
         # Under which term this process had a partition last, and what it knew of its crashes then.
         self._held: dict[int, tuple[int, Suspicion]] = {}
 
@@ -123,12 +123,24 @@ class Taking:
             if record.key.startswith(STATE_PREFIX):
                 states[record.key[len(STATE_PREFIX) :]] = record.value
             elif record.key.startswith(LEDGER_PREFIX) and record.value is not None:
-                assignment.restore.ledger = load_ledger(record.value)
+                assignment.restore.ledger = record.value
         if records:
             assignment.restore.records += len(records)
             assignment.restore.position = records[-1].offset + 1
             erased = [key for key, value in states.items() if value is not None and erased_at(value)]
             self._store.apply(assignment.partition, states, records[-1].offset, erased)
+
+    def _ledger(self, partition: int, facts: PartitionFacts, raw: bytes | None) -> LedgerRecord | None:
+        """The last record alone counts: one before it that cannot be read may stand there until it is compacted."""
+        if raw is None:
+            return None
+        try:
+            return load_ledger(raw, partition)
+        except PartitionRefused as error:
+            if not self._adopt_group or facts.committed is None:
+                raise
+            self._observer.warned(f"adopted without its ledger: {error.detail}", partition)
+            return None
 
     def _claim(self, assignment: Assignment) -> None:
         assert assignment.facts is not None
@@ -136,11 +148,11 @@ class Taking:
         start = reconcile(
             assignment.partition,
             assignment.facts,
-            assignment.restore.ledger,
+            self._ledger(assignment.partition, assignment.facts, assignment.restore.ledger),
             from_earliest=self._from_earliest,
             adopt_group=self._adopt_group,
             most_in_hand=self._most_in_hand,
-            names=self._names,
+            names=self.names,
             term_held=term if before.was_written else 0,
         )
         if start.warning:

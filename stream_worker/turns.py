@@ -158,7 +158,7 @@ class Turns:
 
         Whoever meets the error goes on with the next record or result: those may be of other partitions.
         """
-        assignment = self._assignments.get(error.partition) if error.partition is not None else None
+        assignment = self._assignments.get(error.partition)
         if assignment is None:
             raise error
         self._observer.refused(error)

@@ -93,6 +93,8 @@ class Worker:
         self._commit_due = 0.0
         self._snapshot_due = 0.0
         self._paused: set[int] = set()
+        self._halted: set[int] = set()
+        """Partitions that are refused, of which nothing is fetched."""
         self._took = 0
         self._polled_at = 0.0
         self._leave_by = math.inf
@@ -156,7 +158,7 @@ class Worker:
             self._assignments[partition] = Assignment(
                 partition=partition,
                 inquiry=self._connection.clients.offsets.ask(partition),
-                states=States(self._store, partition),
+                states=States(self._store, partition, self._taking.names.to_forget),
                 restore=Restore(started=self._clock.monotonic()),
                 max_waiting_events=self._settings.admission.max_waiting_events,
             )
@@ -228,13 +230,14 @@ class Worker:
         self._observer.beat()
 
     def _throttle(self) -> None:
+        self._halt_refused()
         now = self._clock.monotonic()
         before = self._pressure.pace
         pace = self._pressure.update(self._load(), now, engine_away=self._turns.engine_away)
         if pace is Pace.PAUSED:
             self._pause({partition for partition, each in self._assignments.items() if each.is_serving})
         elif before is Pace.PAUSED:
-            self._connection.clients.subscription.resume(sorted(self._paused))
+            self._connection.clients.subscription.resume(sorted(self._paused - self._halted))
             self._paused.clear()
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
@@ -248,6 +251,13 @@ class Worker:
         for assignment in list(self._assignments.values()):
             if assignment.is_serving and not assignment.is_closing:
                 self._intake.forget_erased(assignment, moment)
+
+    def _halt_refused(self) -> None:
+        """Whoever cures a refusal starts a worker again; until then nothing of it is read."""
+        refused = {partition for partition, each in self._assignments.items() if each.phase is Phase.REFUSED}
+        if fresh := refused - self._halted:
+            self._connection.clients.subscription.pause(sorted(fresh))
+            self._halted |= fresh
 
     def _pause(self, serving: set[int]) -> None:
         """Pauses what is not paused yet: partitions that were claimed meanwhile, too."""
@@ -302,6 +312,7 @@ class Worker:
             assignment.move_to(Phase.GONE)
             del self._assignments[partition]
             self._paused.discard(partition)
+            self._halted.discard(partition)
         self._outbox.drop(partitions)
 
     def _replace_clients(self, error: StreamWorkerError) -> None:

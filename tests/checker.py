@@ -70,7 +70,7 @@ def ledgers_never_go_back(changelog: Changelog) -> None:
     for key, value in changelog:
         if value is None or not key.startswith(LEDGER_PREFIX):
             continue
-        ledger = load_ledger(value)
+        ledger = load_ledger(value, int(key.removeprefix(LEDGER_PREFIX)))
         before = last.get(ledger.partition)
         if before is not None:
             where = f"partition {ledger.partition}"
@@ -108,7 +108,11 @@ def last_states(changelog: Changelog) -> dict[str, ConversationState]:
 
 def ledgers(changelog: Changelog) -> list[LedgerRecord]:
     """Every ledger record, in order."""
-    return [load_ledger(value) for key, value in changelog if value is not None and key.startswith(LEDGER_PREFIX)]
+    return [
+        load_ledger(value, int(key.removeprefix(LEDGER_PREFIX)))
+        for key, value in changelog
+        if value is not None and key.startswith(LEDGER_PREFIX)
+    ]
 
 
 def each_reply_has_its_command(replies: Sequence[Value], commands: Sequence[Value]) -> None:

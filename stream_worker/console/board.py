@@ -141,7 +141,7 @@ class Board:
     def _changelog(self, record: Record) -> None:
         key = record.key or b""
         if key.startswith(LEDGER_PREFIX):
-            ledger = load_ledger(record.value or b"")
+            ledger = load_ledger(record.value or b"", record.partition)
             self.ledgers[ledger.partition] = ledger
         elif key.startswith(STATE_PREFIX):
             conversation = self.conversations.get(key.removeprefix(STATE_PREFIX).decode())

@@ -51,17 +51,17 @@ class LedgerRecord:
         return orjson.dumps(self)
 
 
-def load_ledger(raw: bytes) -> LedgerRecord:
-    """Raises `Fatal` for a newer format, `PartitionRefused` for anything unreadable."""
+def load_ledger(raw: bytes, partition: int) -> LedgerRecord:
+    """The ledger of `partition`. Raises `Fatal` for a newer format, `PartitionRefused` for anything unreadable."""
     try:
         fields = orjson.loads(raw)
         if fields["format"] > LEDGER_FORMAT:
             raise Fatal(
                 Code.STATE_NEWER,
-                f"the ledger has format {fields['format']}, this worker reads up to {LEDGER_FORMAT}: "
-                "upgrade this worker",
+                f"partition {partition}: the ledger has format {fields['format']}, this worker reads up to "
+                f"{LEDGER_FORMAT}: upgrade this worker",
             )
-        return LedgerRecord(
+        ledger = LedgerRecord(
             topic_id=str(fields["topic_id"]),
             partition=int(fields["partition"]),
             partitions=int(fields["partitions"]),
@@ -75,7 +75,13 @@ def load_ledger(raw: bytes) -> LedgerRecord:
             redriven_to=int(fields.get("redriven_to", 0)),
             redriven_in=int(fields.get("redriven_in", 0)),
         )
+        if ledger.partition != partition or any(offset >= ledger.next for offset in ledger.open):
+            raise ValueError("not the ledger of this partition, or one that no worker wrote")
+        return ledger
     except (ValueError, KeyError, TypeError) as error:
         raise PartitionRefused(
-            Code.STATE_CORRUPT, f"the changelog's ledger record cannot be decoded ({type(error).__name__})"
+            Code.LEDGER_UNREADABLE,
+            f"partition {partition}: the changelog's ledger record cannot be decoded ({type(error).__name__}); to go "
+            "on from the group's offset without it, run `stream-worker run --adopt-group` once",
+            partition=partition,
         ) from error

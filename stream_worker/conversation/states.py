@@ -8,7 +8,7 @@ that write again.
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from stream_worker.conversation.state import EMPTY, ConversationState, load_state
@@ -31,11 +31,15 @@ class Written:
 
 
 class States:
-    """Raises PartitionRefused for a state that cannot be decoded."""
+    """Raises PartitionRefused for a state that cannot be decoded.
 
-    def __init__(self, store: Store, partition: int) -> None:
+    `to_forget` is the command that puts nothing in place of a conversation's state, of a partition and a conversation.
+    """
+
+    def __init__(self, store: Store, partition: int, to_forget: Callable[[int, str], str]) -> None:
         self._store = store
         self._partition = partition
+        self._to_forget = to_forget
         self._overlay: dict[str, ConversationState] = {}
         self._cache: OrderedDict[str, ConversationState] = OrderedDict()
         self._erased: list[tuple[int, str]] | None = None
@@ -48,7 +52,7 @@ class States:
         if (state := self._cache.get(conversation)) is not None:
             return state
         raw = self._store.get(self._partition, conversation.encode())
-        state = self._load(raw) if raw is not None else EMPTY
+        state = self._load(conversation, raw) if raw is not None else EMPTY
         self._keep(conversation, state)
         return state
 
@@ -88,12 +92,15 @@ class States:
                 del self._overlay[conversation]
             self._keep(conversation, written.kept)
 
-    def _load(self, raw: bytes) -> ConversationState:
+    def _load(self, conversation: str, raw: bytes) -> ConversationState:
         try:
             return load_state(raw)
         except StateUnreadable as error:
+            command = self._to_forget(self._partition, conversation)
             raise PartitionRefused(
-                error.code, f"partition {self._partition}: {error.detail}", partition=self._partition
+                error.code,
+                f"partition {self._partition}: {error.detail}; to go on without what was said in it: {command}",
+                partition=self._partition,
             ) from error
 
     def _keep(self, conversation: str, state: ConversationState) -> None:

@@ -1,6 +1,6 @@
 """An observer that tells nobody, counts what has settled, and keeps what went wrong."""
 
-from stream_worker.errors import StreamWorkerError
+from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.observer import Snapshot
 from stream_worker.outcome import DeadLetterReason, Outcome
 from stream_worker.report import ReplyReport
@@ -51,7 +51,7 @@ class Quiet:
 
     def released(self, partitions: int, lost: bool) -> None: ...
 
-    def refused(self, error: StreamWorkerError) -> None:
+    def refused(self, error: PartitionRefused) -> None:
         self.troubles.append(str(error))
 
     def warned(self, message: str, partition: int) -> None: ...

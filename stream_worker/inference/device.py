@@ -92,6 +92,8 @@ class DeviceThread:
     def _run(self) -> None:
         try:
             desk = self._desk = self._models.desk()
+            # Loading took as long as it took: the silence that counts begins now.
+            self._beat = self._clock.monotonic()
             self._loaded.set()
             self._loop(desk)
         except Exception as error:  # noqa: BLE001  # the thread's top: whatever it is, the worker must learn of it

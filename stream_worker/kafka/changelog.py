@@ -1,8 +1,11 @@
 """Reads changelog partitions up to a known end, committed records only."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from stream_worker.errors import ClientsBroken, Code
+from stream_worker.errors import ClientsBroken, Code, Fatal
 from stream_worker.kafka.client_settings import ClientSettings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import beyond_repair
@@ -10,7 +13,11 @@ from stream_worker.kafka.protocols import ChangelogRecord
 
 
 class KafkaChangelog:
-    """One consumer for all partitions that are being restored; it joins no group."""
+    """One consumer for all partitions that are being restored; it joins no group.
+
+    Opening and reading raise ClientsBroken where the consumer failed, Fatal without the rights or the topic. Closing
+    does not: what was to be read is read no more, and a consumer that failed says so when it is read next.
+    """
 
     def __init__(self, settings: ClientSettings, topic: str) -> None:
         self._consumer = make_consumer(settings)
@@ -22,14 +29,13 @@ class KafkaChangelog:
         self._ends[partition] = end
         self._seen_end[partition] = 0
         if end > 0:
-            self._consumer.incremental_assign([TopicPartition(self._topic, partition, start or OFFSET_BEGINNING)])
+            with _client_errors():
+                self._consumer.incremental_assign([TopicPartition(self._topic, partition, start or OFFSET_BEGINNING)])
 
     def read(self, limit: int) -> list[ChangelogRecord]:
         records = []
-        try:
+        with _client_errors():
             messages = self._consumer.consume(limit, 0)
-        except KafkaException as error:
-            raise ClientsBroken(Code.CLIENTS_BROKEN, f"the changelog consumer failed: {error}") from error
         for message in messages:
             partition, offset = message.partition(), message.offset()
             if (fault := message.error()) is not None:
@@ -45,20 +51,37 @@ class KafkaChangelog:
         end = self._ends[partition]
         if end == 0 or self._seen_end[partition] >= end:
             return True
-        position: int = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
+        with _client_errors():
+            position: int = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
         return position >= end
 
     def close(self, partition: int) -> None:
         end = self._ends.pop(partition, None)
         self._seen_end.pop(partition, None)
         if end:
-            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            with suppress(ClientsBroken, Fatal), _client_errors():
+                self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
     def close_all(self) -> None:
-        self._consumer.close()
+        with suppress(ClientsBroken, Fatal), _client_errors():
+            self._consumer.close()
 
     def _judge(self, error: KafkaError) -> None:
         if (ours := beyond_repair(error)) is not None:
             raise ours
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise ClientsBroken(Code.CLIENTS_BROKEN, f"the changelog cannot be read: {error.str()}")
+
+
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        cause: KafkaError = error.args[0]
+        raise beyond_repair(cause) or ClientsBroken(
+            Code.CLIENTS_BROKEN, f"the changelog's consumer failed ({cause.name()}): {cause.str()}"
+        ) from error
+    except RuntimeError as error:
+        # All that the client says once it is closed.
+        raise ClientsBroken(Code.CLIENTS_BROKEN, f"the changelog's consumer failed: {error}") from error

@@ -26,7 +26,7 @@ def view_conversation(settings: Settings, key: str) -> ConversationView:
         if record.key == state_key(key):
             state = load_state(record.value) if record.value is not None else None
         elif record.key == ledger_key(partition) and record.value is not None:
-            ledger = load_ledger(record.value)
+            ledger = load_ledger(record.value, partition)
     start, end = ends(admin, topic, [partition])[partition]
     first = max(start, status.committed if status.committed is not None else end)
     mine = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_worker.errors import Code, Fatal, Missing
 from stream_worker.kafka.client_settings import admin_settings
@@ -49,7 +49,11 @@ class EventSender:
             else:
                 written.append(Place(message.topic(), message.partition(), message.offset()))
 
-        self._producer.produce(self._topic, orjson.dumps(event), conversation, on_delivery=delivered)
+        try:
+            self._producer.produce(self._topic, orjson.dumps(event), conversation, on_delivery=delivered)
+        except KafkaException as error:
+            # Such as one that is larger than the client takes: it is told at once.
+            failed.append(error.args[0])
         self._producer.flush(_CALL_S)
         if failed and (fault := beyond_repair(failed[0])) is not None:
             raise fault

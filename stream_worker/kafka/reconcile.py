@@ -5,6 +5,7 @@ is a person's doing, and is decided here, rule by rule, never silently.
 """
 
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from stream_worker.contracts.internal import LedgerRecord
 from stream_worker.errors import Code, PartitionRefused
@@ -41,6 +42,13 @@ class Names:
     def another_application(self) -> str:
         return f"`STREAM_WORKER__APPLICATION_ID={self.application_id}-2 stream-worker run`"
 
+    def to_forget(self, partition: int, conversation: str) -> str:
+        """Writes a tombstone in place of a state that cannot be read."""
+        return (
+            f"`printf 'c/%s\\t\\n' {quote(conversation)} | kcat -P -b {self.bootstrap_servers} "
+            f"-t {self.application_id}-changelog -p {partition} -K '\\t' -Z`, with every worker stopped"
+        )
+
     def to_start(self, partition: int) -> str:
         """Moves the group of stopped workers to the first event that is there."""
         return (
@@ -73,12 +81,14 @@ def reconcile(
             f"partition {partition}: the ledger was kept for topic id {record.topic_id} with {record.partitions} "
             f"partitions, the topic now is {facts.topic_id} with {facts.partitions}: restore the topic, or begin anew "
             f"with {names.another_application}",
+            partition=partition,
         )
     if record.next > facts.end:
         raise PartitionRefused(
             Code.LEDGER_BEYOND_END,
             f"partition {partition}: the ledger stands at {record.next}, the topic ends at {facts.end}: records were "
             f"lost by the broker; once they are restored or given up, begin anew with {names.another_application}",
+            partition=partition,
         )
     balance_offset = record.open[0] if record.open else record.next
     if facts.committed is None or facts.committed == balance_offset:
@@ -129,6 +139,7 @@ def _without_ledger(
             Code.ADOPT_GROUP,
             f"partition {partition}: the group has an offset ({facts.committed}) but the changelog has no ledger: the "
             "changelog was lost, or the group is another program's; run `stream-worker run --adopt-group` once",
+            partition=partition,
         )
     _not_below_start(partition, facts.committed, facts, names)
     return Start(next=facts.committed, open=(), term=1, warning=f"the group was adopted at {facts.committed}")
@@ -140,4 +151,5 @@ def _not_below_start(partition: int, offset: int, facts: PartitionFacts, names: 
             Code.OFFSET_BELOW_START,
             f"partition {partition}: the group stands at {offset}, but the topic starts at {facts.start}: the events "
             f"between were deleted unread; to go on without them: {names.to_start(partition)}",
+            partition=partition,
         )

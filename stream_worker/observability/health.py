@@ -43,6 +43,16 @@ class HealthBoard:
     def beat(self, loop: Loop) -> None:
         self.beats[loop] = self.clock.monotonic()
 
+    def renew(self, loop: Loop) -> None:
+        """A sign of life of a thread that is watched already; before its loop runs, it is watched by `/startupz`."""
+        if loop in self.beats:
+            self.beat(loop)
+
+    def loaded(self) -> None:
+        """The engine is warm: from here on the worker thread is watched."""
+        self.engine_loaded = True
+        self.beat(Loop.WORKER)
+
     def live(self) -> Mapping[str, bool]:
         """Whether each thread showed a sign of life within 30 s."""
         oldest = self.clock.monotonic() - BEAT_LIMIT_S

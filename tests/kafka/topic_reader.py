@@ -103,7 +103,11 @@ class TopicReader:
     @property
     def ledgers(self) -> dict[int, LedgerRecord]:
         """The last committed ledger of each partition."""
-        found = [load_ledger(value) for key, value in self.changelog if value and key.startswith(LEDGER_PREFIX)]
+        found = [
+            load_ledger(value, int(key.removeprefix(LEDGER_PREFIX)))
+            for key, value in self.changelog
+            if value and key.startswith(LEDGER_PREFIX)
+        ]
         return {ledger.partition: ledger for ledger in found}
 
     def _values(self, role: Role) -> list[dict[str, Any]]:

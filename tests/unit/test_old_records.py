@@ -47,7 +47,7 @@ def _damaged(draw: st.DrawFn, honest: dict[str, Any]) -> bytes:
 
 
 def test_a_ledger_of_this_version_loads() -> None:
-    assert load_ledger((_DATA / "v1" / "ledger-1.json").read_bytes()) == LedgerRecord(
+    assert load_ledger((_DATA / "v1" / "ledger-1.json").read_bytes(), 3) == LedgerRecord(
         topic_id="hF3kq0",
         partition=3,
         partitions=8,
@@ -74,10 +74,10 @@ def test_an_event_of_this_version_is_decoded(raw: bytes) -> None:
 @hypothesis_settings(max_examples=300)
 def test_no_bytes_of_a_ledger_are_a_surprise(raw: bytes) -> None:
     try:
-        ledger = load_ledger(raw)
+        ledger = load_ledger(raw, 3)
     except (PartitionRefused, Fatal):
         return
-    assert load_ledger(ledger.dump()) == ledger
+    assert load_ledger(ledger.dump(), 3) == ledger
 
 
 @given(st.binary(max_size=80) | _damaged(_STATE) | _damaged(orjson.loads(load_state(orjson.dumps(_STATE)).dump())))

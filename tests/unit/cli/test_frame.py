@@ -107,7 +107,7 @@ def test_settings_are_shown_in_each_format_without_colours_in_a_pipe(output: str
     [
         (Misconfigured(Code.CONFIG_UNREADABLE, ""), 2),
         (Missing(Code.BROKER_UNREACHABLE, ""), 3),
-        (PartitionRefused(Code.LEDGER_FOREIGN, ""), 4),
+        (PartitionRefused(Code.LEDGER_FOREIGN, "", partition=0), 4),
         (Fatal(Code.FENCED, ""), 1),
         (ClientsBroken(Code.CLIENTS_BROKEN, ""), 1),
     ],

@@ -135,11 +135,19 @@ def test_a_group_can_be_adopted() -> None:
 
 def test_a_ledger_record_loads_as_it_was_dumped() -> None:
     ledger = _ledger(50, 40, 44, starts=1)
-    assert load_ledger(ledger.dump()) == ledger
+    assert load_ledger(ledger.dump(), ledger.partition) == ledger
 
 
 def test_a_ledger_of_a_newer_format_asks_for_an_upgrade() -> None:
-    with pytest.raises(Fatal, match="upgrade this worker"):
-        load_ledger(b'{"format": 2}')
-    with pytest.raises(PartitionRefused):
-        load_ledger(b"{}")
+    with pytest.raises(Fatal, match=r"partition 3: .* upgrade this worker"):
+        load_ledger(b'{"format": 2}', 3)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{}", b"[]", b"not JSON", _ledger(50, 40).dump(), replace(_ledger(50, 50), partition=3).dump()]
+)
+def test_a_damaged_ledger_is_refused_with_its_partition_and_the_cure(raw: bytes) -> None:
+    """Also one of another partition, and one that no worker can have written."""
+    with pytest.raises(PartitionRefused, match=r"partition 3: .*stream-worker run --adopt-group") as refused:
+        load_ledger(raw, 3)
+    assert (refused.value.code, refused.value.partition) == (Code.LEDGER_UNREADABLE, 3)

@@ -58,6 +58,24 @@ def test_it_has_started_when_the_model_is_loaded(board: HealthBoard, server: Hea
     assert get(server, "/startupz")[0] == 200
 
 
+def test_a_model_may_load_for_as_long_as_it_takes(board: HealthBoard, clock: ManualClock, server: HealthServer) -> None:
+    """Also where a call to the broker was resumed, with a sign of life, before the loading began."""
+    board.renew(Loop.WORKER)
+    for _ in range(600):
+        clock.advance(1)
+        board.beat(Loop.IO)
+    assert get(server, "/livez")[0] == 200
+    assert get(server, "/startupz")[0] == get(server, "/readyz")[0] == 503
+    board.loaded()
+    assert get(server, "/startupz")[0] == get(server, "/livez")[0] == 200
+    clock.advance(31)
+    board.beat(Loop.IO)
+    status, _, body = get(server, "/livez")
+    assert (status, json.loads(body)) == (503, {"io thread": True, "worker thread": False})
+    board.renew(Loop.WORKER)
+    assert get(server, "/livez")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -20,7 +20,7 @@ from stream_worker.connection import Connection
 from stream_worker.conversation.store import MemoryStore, Store
 from stream_worker.embedded.memory_broker import MemoryBroker
 from stream_worker.embedded.memory_edge import MemoryEdge
-from stream_worker.errors import StreamWorkerError
+from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Encoder, Stepper
@@ -68,7 +68,7 @@ class Journal:
     finished: list[FinishReason] = field(default_factory=list)
     dead: list[tuple[DeadLetterReason, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    refusals: list[StreamWorkerError] = field(default_factory=list)
+    refusals: list[PartitionRefused] = field(default_factory=list)
     aborts: list[str] = field(default_factory=list)
     failures: list[DeadLetterReason] = field(default_factory=list)
     calls: list[tuple[str, str | None]] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Journal:
 
     def released(self, partitions: int, lost: bool) -> None: ...
 
-    def refused(self, error: StreamWorkerError) -> None:
+    def refused(self, error: PartitionRefused) -> None:
         self.refusals.append(error)
 
     def warned(self, message: str, partition: int) -> None:

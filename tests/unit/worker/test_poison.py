@@ -79,7 +79,11 @@ def _rig(**changes: Any) -> Rig:
 
 def _ledgers(rig: Rig) -> list[LedgerRecord]:
     records = rig.broker.read_committed(rig.settings.changelog)
-    return [load_ledger(each.value) for each in records if each.value and (each.key or b"").startswith(LEDGER_PREFIX)]
+    return [
+        load_ledger(each.value, each.partition)
+        for each in records
+        if each.value and (each.key or b"").startswith(LEDGER_PREFIX)
+    ]
 
 
 def poison_is_found(rig: Rig, conversations: list[int], poison_at: int, workers: int) -> int:
