@@ -125,16 +125,19 @@ bench: setup ## Benchmarks, one after the other; each prints JSON
 gen: setup ## Write what is generated from the code: schemas, reference pages, dashboards, rules
 	@$(BIN)/stream-worker schemas
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python tools/site.py
 	@$(BIN)/python -m tools.deploy
 
 .PHONY: drift
 drift: setup ## Fail when something generated is stale
 	@$(BIN)/stream-worker schemas --check
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/site.py --check
 	@$(BIN)/python -m tools.deploy --check
 
 .PHONY: docs
-docs: gen ## Bring the reference pages in docs/ up to date
+docs: gen ## Build the docs as a site: site/index.html
+	@$(BIN)/zensical build --clean --strict
 
 .PHONY: check
 check: lint types drift ## What must hold before every push, without running a test

@@ -1,13 +1,11 @@
-"""Every alert has a runbook whose commands exist."""
+"""Every alert has a runbook; that its commands exist is a matter of the docs' own tests."""
 
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stream_worker.cli.app import COMMANDS
 from tools.watching.rules import ALERTS
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
@@ -38,20 +36,3 @@ def test_a_runbook_says_what_it_means_what_it_does_and_what_to_do(name: str) -> 
     assert list(sections) == SECTIONS
     assert all(text.strip() for text in sections.values())
     assert any(words[0] == "stream-worker" for words in _commands(sections["Diagnosis"]))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_command_of_a_runbook_exists_with_its_options(name: str) -> None:
-    for text in _sections(name).values():
-        for words in _commands(text):
-            if words[0] == "stream-worker":
-                _parse(words[1:])
-
-
-def _parse(words: list[str]) -> None:
-    """As the shell would, without running it: an unknown command, option or argument fails."""
-    command: Any = COMMANDS[words[0]].load()
-    arguments = words[1:]
-    while hasattr(command, "commands"):
-        command, arguments = command.commands[arguments[0]], arguments[1:]
-    command.make_context(words[0], list(arguments), resilient_parsing=False)
