@@ -97,6 +97,23 @@ def previews_add_up(replies: Sequence[Value], deltas: Sequence[Value]) -> None:
         assert shown[turn] == reply["text"], f"the preview of {turn} does not add up to its reply"
 
 
+def only_suspects_are_condemned(condemned: Sequence[Value], changelog: Changelog) -> None:
+    """A `suspected_crash` ran alone, named in the ledger, after two crashes in a row, and nobody let go in order since.
+
+    That is what is promised of a good event: not that it is never condemned (a process that is killed for another
+    reason the third time in a row takes what ran alone with it), but never without this.
+    """
+    history: dict[int, list[LedgerRecord]] = defaultdict(list)
+    for ledger in ledgers(changelog):
+        history[ledger.partition].append(ledger)
+    for metric in condemned:
+        before = [ledger for ledger in history[metric["partition"]] if ledger.term < metric["term"]]
+        named = [number for number, each in enumerate(before) if each.suspect == metric["offset"] and each.starts >= 2]
+        where = f"{metric['partition']}/{metric['offset']}"
+        assert named, f"condemned without suspicion: {where} was never named after two crashes"
+        assert not any(each.released for each in before[named[-1] :]), f"condemned though let go in order: {where}"
+
+
 def last_states(changelog: Changelog) -> dict[str, ConversationState]:
     """The last committed state of every conversation."""
     return {
@@ -116,10 +133,10 @@ def ledgers(changelog: Changelog) -> list[LedgerRecord]:
 
 
 def each_reply_has_its_command(replies: Sequence[Value], commands: Sequence[Value]) -> None:
-    """For a bot that emits one command with each reply of its model: exactly one, and none without its reply."""
+    """For a bot that emits one command with each of these replies: exactly one, and none without its reply."""
     emitted = [command["command_id"] for command in commands]
     assert len(set(emitted)) == len(emitted), "a command was emitted twice"
-    turns = {reply["turn_id"] for reply in replies if reply["finish_reason"] != "fallback"}
+    turns = {reply["turn_id"] for reply in replies}
     assert {command["turn_id"] for command in commands} == turns, "commands and replies are not of the same turns"
     assert len(commands) == len(turns), "a turn has more than one command"
 

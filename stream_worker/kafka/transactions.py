@@ -4,14 +4,20 @@ Blocking calls get `call_timeout_ms` and are resumed in place while the error
 is retriable, nothing polled meanwhile, for at most a third of
 `max.poll.interval.ms`; then the clients are given up. A commit whose outcome
 is unknown is called again, never aborted.
+
+One call keeps no timeout (librdkafka 2.16, its issues 5456 and 5511): offsets
+are sent to a group's coordinator that may be looked for without end after a
+broker's restart. It runs on a thread of its own, and counts as unanswered.
 """
 
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.errors import ClientsBroken, Code, Missing, StreamWorkerError
+from stream_worker.kafka.calls import started
 from stream_worker.kafka.client_settings import ClientSettings
 from stream_worker.kafka.clients import make_producer
 from stream_worker.kafka.faults import beyond_repair, group_moved_on, refuses_a_record
@@ -70,13 +76,7 @@ class KafkaTransactions:
                 TopicPartition(self._input_topic, partition, offset) for partition, offset in batch.offsets.items()
             ]
             self._flush(deadline)
-            self._resume(
-                deadline,
-                self._producer.send_offsets_to_transaction,
-                offsets,
-                batch.membership.token,
-                self._call_timeout_s,
-            )
+            self._resume(deadline, self._send_offsets, deadline, offsets, batch.membership.token)
             self._resume(deadline, self._producer.commit_transaction, self._call_timeout_s)
         except KafkaException as error:
             # "Some messages failed": a report on every record costs a fifth more, so only the next try has them.
@@ -155,6 +155,14 @@ class KafkaTransactions:
                 if time.monotonic() > deadline:
                     raise _OutOfTime from error
                 self._beat()
+
+    def _send_offsets(self, deadline: float, offsets: list[TopicPartition], membership: object) -> None:
+        call = started(self._producer.send_offsets_to_transaction, offsets, membership, self._call_timeout_s)
+        while not wait([call], self._call_timeout_s).done:
+            if time.monotonic() > deadline:
+                raise _OutOfTime
+            self._beat()
+        call.result()
 
     def _abort(self, cause: KafkaError) -> CommitResult:
         if cause.fatal():

@@ -14,21 +14,12 @@ import orjson
 from stream_worker.settings import Settings
 from tests.chaos.history import History
 from tests.chaos.switches import Switch
+from tests.chaos.understanding import write_bot
 from tests.kafka.sabotage import Bug
 
 _ROOT = Path(__file__).parents[2]
 _END_S = 30.0
 _RESTART_S = 0.5
-
-#: The command goes out with each reply; the texts of a dead letter's fallback are no part of a conversation.
-_BOT = """
-bot: chaos
-fallback:
-  reply: model
-  emit:
-    - command: note
-      arguments: {from: chaos}
-"""
 
 
 @dataclass(slots=True)
@@ -81,7 +72,7 @@ class Crew:
         folder = self._folder / name
         folder.mkdir(parents=True, exist_ok=True)
         member = Member(name, folder, bootstrap_servers, is_static)
-        (folder / "bot.yaml").write_text(_BOT)
+        write_bot(folder)
         (folder / "stream-worker.yaml").write_bytes(orjson.dumps(self._tree(member)))
         self.members[name] = member
         self._start(member)
@@ -156,7 +147,7 @@ class Crew:
             "instance": member.name if member.is_static else None,
             "bots": [{"file": str(member.folder / "bot.yaml")}],
             "engine": {"kind": "scripted", "device_stall_ms": 4_000},
-            "understanding": {"encoder": None},
+            "understanding": {"encoder": "scripted"},
             "conversation": tree.get("conversation", {}) | {"state_dir": str(member.state)},
             "observability": {"host": "127.0.0.1", "port": 0},
         }

@@ -1,9 +1,13 @@
-"""What people write: chat logs with their bursts, squeezed into the time of a run; or bursts drawn from a seed."""
+"""What people write: chat logs with their bursts, squeezed into the time of a run; or bursts drawn from a seed.
+
+Now and then a human takes a conversation over, writes in it and gives it back, and a gateway sends a message twice.
+"""
 
 import lzma
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
@@ -13,13 +17,23 @@ _LONGEST_GAP_MS = 60_000
 """Nights and weekends of a log are left out."""
 
 
+class Kind(StrEnum):
+    SAY = "say"
+    AGAIN = "again"
+    """The last message of the conversation is sent a second time."""
+    HANDOFF = "handoff"
+    AGENT = "agent"
+    HANDBACK = "handback"
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message and when it is sent, in seconds from the start of the run."""
+    """Something said or done in a conversation, in seconds from the start of the run."""
 
     at_s: float
     conversation: str
     text: str
+    kind: Kind = Kind.SAY
 
 
 def traffic(chatlogs: Path, seed: int, events: int, seconds: float) -> list[Said]:
@@ -27,7 +41,25 @@ def traffic(chatlogs: Path, seed: int, events: int, seconds: float) -> list[Said
     chance = random.Random(seed)
     said = _from_logs(chatlogs, chance, events) if chatlogs.is_dir() else list(_drawn(chance, events))
     longest = said[-1].at_s or 1.0
-    return [Said(each.at_s / longest * seconds, each.conversation, each.text) for each in said]
+    return [replace(each, at_s=each.at_s / longest * seconds) for each in _with_humans(chance, said)][:events]
+
+
+def _with_humans(chance: random.Random, said: Sequence[Said]) -> Iterator[Said]:
+    held: set[str] = set()
+    for each in said:
+        yield each
+        drawn, conversation = chance.random(), each.conversation
+        if conversation in held:
+            if drawn < 0.3:
+                yield Said(each.at_s, conversation, f"a human says {drawn:.4f}", Kind.AGENT)
+            elif drawn < 0.6:
+                held.remove(conversation)
+                yield Said(each.at_s, conversation, "", Kind.HANDBACK)
+        elif drawn < 0.01:
+            held.add(conversation)
+            yield Said(each.at_s, conversation, "", Kind.HANDOFF)
+        elif drawn < 0.03:
+            yield Said(each.at_s, conversation, "", Kind.AGAIN)
 
 
 def _from_logs(chatlogs: Path, chance: random.Random, events: int) -> list[Said]:

@@ -28,6 +28,7 @@ from stream_worker.outcome import DeadLetterReason
 from stream_worker.taking import Taking
 from stream_worker.tokens import PromptMessages
 from tests.chaos.switches import CRASHING, HANGING, Switch
+from tests.chaos.understanding import ScriptedEncoder
 from tests.kafka.sabotage import Bug, plant
 
 _LOOK_EVERY_S = 0.05
@@ -97,6 +98,7 @@ class FailingStepper(ScriptedStepper):
 def fail_on_demand(switches: Switches) -> None:
     """Patches what touches the world."""
     vars(loading)["ScriptedStepper"] = partial(FailingStepper, switches=switches)
+    vars(loading)["_encoder"] = lambda settings, heads: ScriptedEncoder()
 
     now_ms = SystemClock.now_ms
     SystemClock.now_ms = lambda self: now_ms(self) + switches[Switch.CLOCK_MS]  # type: ignore[method-assign]

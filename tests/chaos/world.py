@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import orjson
 from confluent_kafka import Producer
@@ -14,6 +15,7 @@ from stream_worker.embedded.broker import EmbeddedBroker
 from stream_worker.settings import Settings
 from tests.chaos.crew import Crew, Member
 from tests.chaos.network import Network
+from tests.chaos.traffic import Kind, Said
 
 _FLUSH_S = 60.0
 _STOP_S = 60.0
@@ -39,7 +41,8 @@ class World:
     held: set[str] = field(default_factory=set)
     """Workers that stand still."""
     _was_killed: bool = False
-    _soon: deque[tuple[str, str]] = field(default_factory=deque)
+    _soon: deque[Said] = field(default_factory=deque)
+    _last: dict[str, dict[str, object]] = field(default_factory=dict)
     _guests: "itertools.count[int]" = field(default_factory=itertools.count)
     _sent: int = 0
     _producer: Producer | None = None
@@ -63,9 +66,9 @@ class World:
         return name
 
     def say_soon(self, conversation: str, text: str) -> None:
-        self._soon.append((conversation, text))
+        self._soon.append(Said(0.0, conversation, text))
 
-    def say(self, conversation: str, text: str) -> None:
+    def say(self, said: Said) -> None:
         """Sends a message, and what was to be said soon; keeps them while the broker is away."""
         if self._producer is None:
             self._producer = Producer(
@@ -78,17 +81,27 @@ class World:
                     "log_level": 0,
                 }
             )
-        for key, words in [*self._soon, (conversation, text)]:
-            event = {
-                "conversation_id": key,
-                "message_id": f"e-{self._sent}",
-                "sender": {"id": "u-1"},
-                "text": words or "…",
-            }
-            self._producer.produce(self.settings.topics.events, orjson.dumps(event), key)
+        for each in [*self._soon, said]:
+            self._producer.produce(self.settings.topics.events, orjson.dumps(self._event(each)), each.conversation)
             self._sent += 1
         self._soon.clear()
         self._producer.poll(0)
+
+    def _event(self, said: Said) -> dict[str, object]:
+        event: dict[str, object] = {"conversation_id": said.conversation, "message_id": f"e-{self._sent}"}
+        match said.kind:
+            case Kind.SAY:
+                event |= {"sender": {"id": "u-1"}, "text": said.text or "…"}
+                self._last[said.conversation] = event
+            case Kind.AGENT:
+                event |= {"sender": {"id": "a-1", "role": "agent"}, "text": said.text}
+            case Kind.AGAIN:
+                event = self._last[said.conversation]
+            case Kind.HANDOFF | Kind.HANDBACK:
+                event |= {"type": said.kind.value}
+            case _:
+                assert_never(said.kind)
+        return event
 
     def flush(self) -> int:
         """Waits until everything that was said is in the topic; returns how much that is."""

@@ -100,6 +100,6 @@ def _tree(
         "bots": [{"file": str(folder / "bot.yaml")}],
         "engine": {**tree.get("engine", {}), "kind": "scripted", "scripted_seconds_per_token": seconds_per_token},
         "understanding": {"encoder": None},
-        "conversation": {"state_dir": str(folder / "state")},
+        "conversation": {**tree.get("conversation", {}), "state_dir": str(folder / "state")},
         "observability": {"host": "127.0.0.1", "port": port},
     }

@@ -1,4 +1,4 @@
-"""A reader of everything an application publishes: outputs, previews and changelog."""
+"""A reader of everything an application reads and publishes: events, outputs, previews and changelog."""
 
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from stream_worker.contracts.dead_letter import OFFSET, PARTITION
 from stream_worker.contracts.internal import LEDGER_PREFIX, LedgerRecord, load_ledger
 from stream_worker.kafka.client_settings import admin_settings, restore_settings
 from stream_worker.kafka.topics import Role, topic_table
@@ -26,6 +27,7 @@ _NOT_YET = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._NOENT,
     KafkaError._TIMED_OUT,
     KafkaError._TRANSPORT,
 )
@@ -44,7 +46,7 @@ class TopicReader:
     """
 
     def __init__(self, settings: Settings, isolation: Isolation = "read_committed") -> None:
-        topics = {spec.role: spec for spec in topic_table(settings) if spec.role is not Role.EVENTS}
+        topics = {spec.role: spec for spec in topic_table(settings)}
         self._names: dict[Role, str] = {role: spec.name for role, spec in topics.items()}
         self._isolation = isolation
         self._places = [
@@ -82,8 +84,24 @@ class TopicReader:
         return self._values(Role.ACTIONS)
 
     @property
+    def events(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """By partition and offset, in their order."""
+        found = {_place(message): orjson.loads(message.value() or b"null") for message in self._read(Role.EVENTS)}
+        return dict(sorted(found.items()))
+
+    @property
+    def buried(self) -> list[tuple[int, int]]:
+        """Partition and offset of each event that has a dead letter, a letter each."""
+        return [(_number(letter[PARTITION]), _number(letter[OFFSET])) for letter in self.dead_letter_headers]
+
+    @property
     def dead_letter_headers(self) -> list[dict[str, object]]:
         return [dict(message.headers() or ()) for message in self._read(Role.DEAD_LETTERS)]
+
+    @property
+    def settled(self) -> int:
+        """How many events have an outcome."""
+        return len(self._read(Role.METRICS))
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -144,3 +162,15 @@ class TopicReader:
             self._messages[topic].append(message)
         places = self._consumer.position([TopicPartition(topic, number) for topic, number in ends])
         return all(max(place.offset, 0) >= ends[place.topic, place.partition] for place in places)
+
+
+def _place(message: Message) -> tuple[int, int]:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset
+
+
+def _number(header: object) -> int:
+    assert isinstance(header, bytes)
+    return int(header)
