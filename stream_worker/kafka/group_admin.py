@@ -1,7 +1,7 @@
 """What the broker knows of our consumer group: its members, and where each partition stands."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaE
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_worker.errors import Code, Misconfigured
+from stream_worker.kafka.calls import answered
 from stream_worker.kafka.faults import translated
 from stream_worker.settings import Settings
 
@@ -96,19 +97,39 @@ def refuse_foreign_group(admin: AdminClient, settings: Settings) -> None:
         )
 
 
-def _topics_of(admin: AdminClient, group: str) -> set[str]:
-    """Where the group has offsets, or its members partitions.
+def group_offsets(
+    admin: AdminClient,
+    group: str,
+    places: Sequence[TopicPartition] | None = None,
+    *,
+    require_stable: bool = False,
+    timeout_s: float = _CALL_S,
+) -> list[TopicPartition]:
+    """What the group has committed, all of it unless `places` are named. Raises KafkaException.
 
-    One after the other: librdkafka (2.16) ends the process with a segmentation fault where an administrator asks for
-    offsets of a coordinator that loads or moves (`rd_kafka_handle_OffsetFetch` refreshes a group that is not there).
-    Who could describe the group before has a coordinator that answers.
+    The coordinator is asked for the members first, each time: librdkafka (2.16) ends the process with a segmentation
+    fault where an administrator asks for offsets of a coordinator that loads or has moved
+    (`rd_kafka_handle_OffsetFetch` refreshes the coordinator of a consumer that is not there). The first question finds
+    the new one, and waits.
     """
+    (described,) = admin.describe_consumer_groups([group], request_timeout=timeout_s).values()
+    try:
+        answered(described, timeout_s)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise
+    request = ConsumerGroupTopicPartitions(group, None if places is None else list(places))
+    (future,) = admin.list_consumer_group_offsets(
+        [request], require_stable=require_stable, request_timeout=timeout_s
+    ).values()
+    return list(answered(future, timeout_s).topic_partitions)
+
+
+def _topics_of(admin: AdminClient, group: str) -> set[str]:
+    """Where the group has offsets, or its members partitions."""
     (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
     owned = [place for member in described.result().members for place in member.assignment.topic_partitions]
-    (offsets,) = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=_CALL_S
-    ).values()
-    return {place.topic for place in (*offsets.result().topic_partitions, *owned)}
+    return {place.topic for place in (*group_offsets(admin, group), *owned)}
 
 
 def _partitions(admin: AdminClient, topic: str) -> list[int]:
@@ -122,9 +143,7 @@ def _partitions(admin: AdminClient, topic: str) -> list[int]:
 
 
 def _committed(admin: AdminClient, group: str, topic: str, numbers: list[int]) -> dict[int, int]:
-    request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in numbers])
-    (future,) = admin.list_consumer_group_offsets([request], request_timeout=_CALL_S).values()
-    places = future.result().topic_partitions
+    places = group_offsets(admin, group, [TopicPartition(topic, number) for number in numbers])
     return {place.partition: place.offset for place in places if place.error is None and place.offset >= 0}
 
 

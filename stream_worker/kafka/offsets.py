@@ -1,18 +1,17 @@
-"""The facts of partitions that are being taken, asked of the broker by futures that are looked at each tick.
+"""The facts of partitions that are being taken, asked of the broker on a thread of their own.
 
-One call at a time serves all partitions that wait for the same thing. A
-partition first waits until its group offset is stable (no transaction pending
-on it), only then for the ends of its logs: the order matters, see `taking`.
+One question at a time serves all partitions that wait. A partition is told
+the ends of its logs only once its group offset is stable, no transaction
+pending on it, and only after that was seen: the order matters, see `taking`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,13 +21,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_worker.errors import Code, Fatal, PartitionRefused
+from stream_worker.kafka.calls import answered, started
 from stream_worker.kafka.faults import beyond_repair
+from stream_worker.kafka.group_admin import group_offsets
 from stream_worker.kafka.protocols import PartitionFacts
 
 _RETRY_S = 0.1
-_REQUEST_S = 5.0
-_LOOK_S = 0.5
-_MAX_TIMEOUTS = 2
+_REQUEST_S = 2.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 
@@ -39,8 +38,6 @@ class KafkaInquiry:
     def __init__(self, owner: "KafkaOffsets", partition: int) -> None:
         self._owner = owner
         self.partition = partition
-        self.committed: int | None = None
-        self.is_stable = False
         self.asked = time.monotonic()
         self.refusal: PartitionRefused | None = None
         self.facts: PartitionFacts | None = None
@@ -52,45 +49,44 @@ class KafkaInquiry:
         return self.facts
 
 
-@dataclass(slots=True)
-class _Call:
-    """Futures that are under way, and the inquiries they are for."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """By partition: the facts of the stable ones, and why the others have none yet."""
 
-    futures: dict[Any, Future[Any]]
-    inquiries: list[KafkaInquiry]
+    facts: dict[int, PartitionFacts]
+    unstable: dict[int, KafkaError]
 
-    @property
-    def is_done(self) -> bool:
-        return all(future.done() for future in self.futures.values())
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Only those it was asked for may have its answer: for others, who came later, it may be out of date."""
+
+    inquiries: tuple[KafkaInquiry, ...]
+    answer: "Future[_Found]"
 
 
 class KafkaOffsets:
-    """Asks by clients that `make_admin` makes: another one where the one at hand no longer gets an answer.
+    """Asks by a client that `make_admin` makes; after an error by another one.
 
-    After a restart of the broker an admin client may ask for a group's coordinator without end and hear nothing
-    (librdkafka 2.16; the more likely the more it asked while the broker was away), while a fresh one is answered.
+    After a restart of the broker a client may look for a group's coordinator without end (librdkafka 2.16, its issues
+    5456 and 5511), or be refused for leader epochs of before; a fresh one is answered.
 
-    `unstable_s`: for so long a transaction may be pending on a group's offset, its timeout and the broker's scan."""
+    `unstable_s`: for so long a transaction may be pending on a group's offset, its timeout and the broker's scan.
+    """
 
     def __init__(
         self, make_admin: Callable[[], AdminClient], group: str, topic: str, changelog: str, unstable_s: float
     ) -> None:
         self._make_admin = make_admin
-        self._admin = make_admin()
-        self._timeouts = 0
-        self._is_broker_up = True
-        self._has_described = False
         self._group = group
         self._topic = topic
         self._changelog = changelog
         self._unstable_s = unstable_s
-        self._topic_id: tuple[str, int] | None = None
-        self._origin = ""
         self._waiting: list[KafkaInquiry] = []
-        self._describing: _Call | None = None
-        self._committed: _Call | None = None
-        self._ends: _Call | None = None
+        self._question: _Question | None = None
         self._not_before = 0.0
+        self._admin: AdminClient | None = None
+        """The question's: used on its thread alone."""
 
     def ask(self, partition: int) -> KafkaInquiry:
         inquiry = KafkaInquiry(self, partition)
@@ -101,143 +97,41 @@ class KafkaOffsets:
         """Looks at what came back, and asks what is to be asked next. Does not wait."""
         if wanted not in self._waiting:
             return
+        if self._question is not None and self._question.answer.done():
+            question, self._question = self._question, None
+            self._take(question)
+        if self._question is None and self._waiting and time.monotonic() >= self._not_before:
+            inquiries = tuple(self._waiting)
+            partitions = sorted({inquiry.partition for inquiry in inquiries})
+            self._question = _Question(inquiries, started(self._find, partitions))
+
+    def _take(self, question: _Question) -> None:
         try:
-            self._collect()
+            found = question.answer.result()
         except KafkaException as error:
-            self._retry_later(error)
-        if time.monotonic() < self._not_before or not self._broker_answers():
-            return
-        if not self._has_described:
-            self._describing = self._describing or self._describe()
-            return
-        unstable = [inquiry for inquiry in self._waiting if not inquiry.is_stable]
-        stable = [inquiry for inquiry in self._waiting if inquiry.is_stable]
-        if unstable and self._committed is None:
-            self._committed = self._ask_committed(unstable)
-        if stable and self._ends is None:
-            self._ends = self._ask_ends(stable)
-
-    def _collect(self) -> None:
-        if self._describing is not None and self._describing.is_done:
-            call, self._describing = self._describing, None
-            _raise_but_unknown(call.futures["group"])
-            description, changelog = call.futures["topic"].result(), call.futures["changelog"].result()
-            self._origin = f"{call.futures['cluster'].result().cluster_id} {changelog.topic_id}"
-            self._topic_id = (str(description.topic_id), len(description.partitions))
-            self._has_described = True
-        if self._committed is not None and self._committed.is_done:
-            call, self._committed = self._committed, None
-            self._take_committed(call)
-        if self._ends is not None and self._ends.is_done:
-            call, self._ends = self._ends, None
-            self._take_ends(call)
-
-    def _describe(self) -> _Call:
-        """Of cluster, topics and group, whose coordinator is to have answered before it is asked for offsets.
-
-        librdkafka (2.16) ends the process where it asks for offsets of a coordinator that loads or moves.
-        """
-        asked = TopicCollection([self._topic, self._changelog])
-        topics = self._admin.describe_topics(asked, request_timeout=_REQUEST_S)
-        groups = self._admin.describe_consumer_groups([self._group], request_timeout=_REQUEST_S)
-        cluster = self._admin.describe_cluster(request_timeout=_REQUEST_S)
-        futures = {"topic": topics[self._topic], "changelog": topics[self._changelog], "group": groups[self._group]}
-        return _Call({**futures, "cluster": cluster}, [])
-
-    def _ask_committed(self, inquiries: list[KafkaInquiry]) -> _Call:
-        places = [TopicPartition(self._topic, inquiry.partition) for inquiry in inquiries]
-        request = ConsumerGroupTopicPartitions(self._group, places)
-        futures = self._admin.list_consumer_group_offsets([request], require_stable=True, request_timeout=_REQUEST_S)
-        return _Call(dict(futures), inquiries)
-
-    def _take_committed(self, call: _Call) -> None:
-        (future,) = call.futures.values()
-        found = {place.partition: place for place in future.result().topic_partitions}
-        for inquiry in call.inquiries:
-            place = found[inquiry.partition]
-            if place.error is None:
-                inquiry.committed = place.offset if place.offset >= 0 else None
-                inquiry.is_stable = True
-            else:
-                # A transaction is pending on the offset (UNSTABLE_OFFSET_COMMIT): it ends, or times out.
-                self._judge(place.error)
-                self._not_before = time.monotonic() + _RETRY_S
-                if place.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
-                    self._refuse_unstable(inquiry)
-
-    def _refuse_unstable(self, inquiry: KafkaInquiry) -> None:
-        if time.monotonic() - inquiry.asked <= self._unstable_s:
-            return
-        inquiry.refusal = PartitionRefused(
-            Code.OFFSET_UNSTABLE,
-            f"partition {inquiry.partition}: a transaction is pending on the group's offset for more than "
-            f"{self._unstable_s:.0f} s, longer than any of ours may last; find it with `kafka-transactions.sh "
-            f"find-hanging --topic {self._topic} --partition {inquiry.partition}`, abort it, and start a worker again",
-            partition=inquiry.partition,
-        )
-        self._waiting.remove(inquiry)
-
-    def _ask_ends(self, inquiries: list[KafkaInquiry]) -> _Call:
-        partitions = [inquiry.partition for inquiry in inquiries]
-        asked = (
-            ("changelog_start", self._changelog, _EARLIEST),
-            ("changelog_end", self._changelog, _LATEST),
-            ("start", self._topic, _EARLIEST),
-            ("end", self._topic, _LATEST),
-        )
-        futures: dict[Any, Future[Any]] = {}
-        for name, topic, spec in asked:
-            answers = self._admin.list_offsets(
-                {TopicPartition(topic, partition): spec for partition in partitions},
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=_REQUEST_S,
-            )
-            futures |= {(name, place.partition): future for place, future in answers.items()}
-        return _Call(futures, inquiries)
-
-    def _take_ends(self, call: _Call) -> None:
-        assert self._topic_id is not None
-        topic_id, partitions = self._topic_id
-        offsets = {key: future.result().offset for key, future in call.futures.items()}
-        for inquiry in call.inquiries:
-            inquiry.facts = PartitionFacts(
-                committed=inquiry.committed,
-                start=offsets["start", inquiry.partition],
-                end=offsets["end", inquiry.partition],
-                changelog_start=offsets["changelog_start", inquiry.partition],
-                changelog_end=offsets["changelog_end", inquiry.partition],
-                changelog_origin=self._origin,
-                topic_id=topic_id,
-                partitions=partitions,
-            )
-        self._waiting = [inquiry for inquiry in self._waiting if inquiry.facts is None]
-
-    def _retry_later(self, error: KafkaException) -> None:
-        self._judge(error.args[0])
-        self._not_before = time.monotonic() + _RETRY_S
-        self._is_broker_up = False
-        self._has_described = False
-        if error.args[0].code() == KafkaError._TIMED_OUT:
-            self._timeouts += 1
-            if self._timeouts >= _MAX_TIMEOUTS:
-                self._timeouts = 0
-                self._admin = self._make_admin()
-
-    def _broker_answers(self) -> bool:
-        """After an error nothing is asked until the broker says where the topics are.
-
-        That is also what makes a client forget leader epochs of before a restart, which are refused for minutes.
-        """
-        if self._is_broker_up:
-            return True
-        try:
-            for topic in (self._topic, self._changelog):
-                self._admin.list_topics(topic, timeout=_LOOK_S)
-        except KafkaException:
+            self._judge(error.args[0])
             self._not_before = time.monotonic() + _RETRY_S
-            return False
-        self._is_broker_up = True
-        return True
+            return
+        for inquiry in question.inquiries:
+            if (pending := found.unstable.get(inquiry.partition)) is None:
+                inquiry.facts = found.facts[inquiry.partition]
+                continue
+            # A transaction is pending on the offset (UNSTABLE_OFFSET_COMMIT): it ends, or times out.
+            self._judge(pending)
+            self._not_before = time.monotonic() + _RETRY_S
+            too_long = time.monotonic() - inquiry.asked > self._unstable_s
+            if too_long and pending.code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
+                inquiry.refusal = self._refusal(inquiry.partition)
+        self._waiting = [each for each in self._waiting if each.facts is None and each.refusal is None]
+
+    def _refusal(self, partition: int) -> PartitionRefused:
+        return PartitionRefused(
+            Code.OFFSET_UNSTABLE,
+            f"partition {partition}: a transaction is pending on the group's offset for more than "
+            f"{self._unstable_s:.0f} s, longer than any of ours may last; find it with `kafka-transactions.sh "
+            f"find-hanging --topic {self._topic} --partition {partition}`, abort it, and start a worker again",
+            partition=partition,
+        )
 
     def _judge(self, error: KafkaError) -> None:
         if (ours := beyond_repair(error)) is not None:
@@ -245,11 +139,56 @@ class KafkaOffsets:
         if error.code() == KafkaError._INVALID_ARG:
             raise Fatal(Code.TOPIC_MISMATCH, f"{error.str()}: run `stream-worker topics check`")
 
+    # On the question's thread
 
-def _raise_but_unknown(description: Future[Any]) -> None:
-    """Raises what a group's coordinator answered, unless it is that there is no such group yet."""
-    try:
-        description.result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+    def _find(self, partitions: Sequence[int]) -> _Found:
+        admin = self._admin = self._admin or self._make_admin()
+        try:
+            committed, unstable = self._committed(admin, partitions)
+            return _Found(self._facts(admin, committed), unstable)
+        except Exception:
+            self._admin = None
             raise
+
+    def _committed(
+        self, admin: AdminClient, partitions: Sequence[int]
+    ) -> tuple[dict[int, int | None], dict[int, KafkaError]]:
+        """The stable offsets, None where the group has none, and the errors of the others."""
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        places = group_offsets(admin, self._group, asked, require_stable=True, timeout_s=_REQUEST_S)
+        committed = {place.partition: place.offset for place in places if place.error is None}
+        stable = {partition: offset if offset >= 0 else None for partition, offset in committed.items()}
+        return stable, {place.partition: place.error for place in places if place.error is not None}
+
+    def _facts(self, admin: AdminClient, committed: dict[int, int | None]) -> dict[int, PartitionFacts]:
+        if not committed:
+            return {}
+        asked = TopicCollection([self._topic, self._changelog])
+        topics = admin.describe_topics(asked, request_timeout=_REQUEST_S)
+        cluster = admin.describe_cluster(request_timeout=_REQUEST_S)
+        starts, ends = (self._offsets(admin, self._topic, committed, which) for which in (_EARLIEST, _LATEST))
+        first, last = (self._offsets(admin, self._changelog, committed, which) for which in (_EARLIEST, _LATEST))
+        topic, changelog = answered(topics[self._topic], _REQUEST_S), answered(topics[self._changelog], _REQUEST_S)
+        return {
+            partition: PartitionFacts(
+                committed=offset,
+                start=answered(starts[partition], _REQUEST_S).offset,
+                end=answered(ends[partition], _REQUEST_S).offset,
+                changelog_start=answered(first[partition], _REQUEST_S).offset,
+                changelog_end=answered(last[partition], _REQUEST_S).offset,
+                changelog_origin=f"{answered(cluster, _REQUEST_S).cluster_id} {changelog.topic_id}",
+                topic_id=str(topic.topic_id),
+                partitions=len(topic.partitions),
+            )
+            for partition, offset in committed.items()
+        }
+
+    def _offsets(
+        self, admin: AdminClient, topic: str, partitions: dict[int, int | None], which: OffsetSpec
+    ) -> "dict[int, Future[Any]]":
+        answers = admin.list_offsets(
+            {TopicPartition(topic, partition): which for partition in partitions},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=_REQUEST_S,
+        )
+        return {place.partition: future for place, future in answers.items()}
