@@ -38,6 +38,8 @@ class Delivery:
         fallbacks = [reply for reply in self.replies if reply["finish_reason"] == FinishReason.FALLBACK]
         first = {metric["turn_id"]: _name(metric) for metric in self.metrics if metric["outcome"] == Outcome.REPLIED}
         sent = [f"{partition}/{offset}" for partition, offset in self.events]
+        unsent = {_name(metric) for metric in self.metrics} - set(sent)
+        assert not unsent, f"settled though nobody sent it: {sorted(unsent)}"
         checker.each_event_has_one_outcome(sent, [{**metric, "event_id": _name(metric)} for metric in self.metrics])
         checker.no_event_is_answered_twice(answers)
         # An event with a dead letter may be sent again, and is answered then.

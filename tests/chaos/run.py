@@ -43,7 +43,6 @@ _PARTITIONS = 8
 _WORKERS = ("w-0", "w-1", "w-2")
 _PROXIED = ("w-1", "w-2")
 _EVERY_S = 3.0
-_SETTLES_S = 180.0
 _CHECK_S = 600.0
 _GOOD_ENDS = {0, -signal.SIGTERM}
 """One that was still starting has nothing to give back, and ends as any process does."""
@@ -60,6 +59,8 @@ class Plan:
     only: frozenset[str] = frozenset()
     bug: Bug | None = None
     longest_broker_stop_s: float = 15.0
+    settles_s: float = 180.0
+    """How long after all was healed every event must have its outcome."""
 
 
 def main() -> None:
@@ -86,7 +87,7 @@ def chaos(plan: Plan) -> dict[str, Any]:
         stack.callback(reader.close)
         eventually(lambda: len(reader.ledgers) == _PARTITIONS, 120.0)
         _stir(plan, world, history)
-        violation = _settled(world, reader, history)
+        violation = _settled(world, reader, history, plan.settles_s)
         codes = world.crew.end()
         history.note("exit codes", codes=codes)
         if violation is None and not set(codes.values()) <= _GOOD_ENDS:
@@ -183,10 +184,10 @@ def _act(plan: Plan, world: World, chance: random.Random, history: History) -> U
     return undo
 
 
-def _settled(world: World, reader: TopicReader, history: History) -> str | None:
+def _settled(world: World, reader: TopicReader, history: History, seconds: float) -> str | None:
     """Waits until every event has an outcome; what is wrong where that never comes."""
     sent = world.flush()
-    deadline = time.monotonic() + _SETTLES_S
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         world.crew.tend()
         if (settled := reader.settled) >= sent:
@@ -194,7 +195,7 @@ def _settled(world: World, reader: TopicReader, history: History) -> str | None:
             return None
         time.sleep(0.2)
     world.crew.show_stacks()
-    return f"{sent - settled} of {sent} events have no outcome {_SETTLES_S:.0f} s after all was healed"
+    return f"{sent - settled} of {sent} events have no outcome {seconds:.0f} s after all was healed"
 
 
 def _check(world: World, plan: Plan) -> dict[str, Any]:

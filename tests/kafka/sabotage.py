@@ -12,21 +12,39 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
 
-from stream_worker import committer, taking
+from stream_worker import committer, settler, taking, turns
 from stream_worker.assignment import Assignment
+from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.committer import Committer
+from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.internal import STATE_PREFIX
+from stream_worker.conversation import state
+from stream_worker.conversation.dialogue import Dialogue
+from stream_worker.conversation.mailbox import Mailbox, Waiting
+from stream_worker.conversation.state import Change, ConversationState, HeldBy, Remembered
 from stream_worker.errors import ClientsBroken, Code
 from stream_worker.kafka import faults, offsets
 from stream_worker.kafka.outbox import Selection
-from stream_worker.kafka.protocols import Batch, ChangelogRecord, Clients, Membership, PartitionFacts, RebalanceListener
+from stream_worker.kafka.protocols import (
+    Batch,
+    ChangelogRecord,
+    Clients,
+    CommitResult,
+    Committed,
+    Membership,
+    PartitionFacts,
+    RebalanceListener,
+)
 from stream_worker.kafka.reconcile import Start, reconcile
 from stream_worker.kafka.subscription import KafkaSubscription
 from stream_worker.kafka.transactions import KafkaTransactions
 from stream_worker.orders import TurnRef
+from stream_worker.previews import Previews
+from stream_worker.record import Outgoing
+from stream_worker.stages.preview import Piece
 from stream_worker.taking import Taking
-from stream_worker.turn import Phase
+from stream_worker.turn import Phase, Turn
 from stream_worker.turns import Turns
 from stream_worker.worker import Worker
 
@@ -47,6 +65,16 @@ class Bug(StrEnum):
     POSITION_NOT_FOLLOWED = "position-not-followed"
     LEFT_BY_CLOSING = "left-by-closing"
     SUSPECT_ACQUITTED = "suspect-acquitted"
+    CONDEMNED_AT_ONCE = "condemned-at-once"
+    TERM_LOWERED = "term-lowered"
+    COMMANDS_OUTSIDE_THE_TRANSACTION = "commands-outside-the-transaction"
+    DEAD_LETTERS_DROPPED = "dead-letters-dropped"
+    ABORTED_TAKEN_FOR_COMMITTED = "aborted-taken-for-committed"
+    TWO_TURNS_AT_ONCE = "two-turns-at-once"
+    IDS_NOT_REMEMBERED = "ids-not-remembered"
+    SLOTS_FORGOTTEN = "slots-forgotten"
+    HANDOFF_FORGOTTEN = "handoff-forgotten"
+    PREVIEWS_CUT = "previews-cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +107,49 @@ _honest_join = KafkaSubscription.join
 _honest_membership = KafkaSubscription.membership
 _honest_revoked = Worker.revoked
 _honest_keep = Taking._keep
+_honest_next = Mailbox.next
+_honest_notice: Callable[..., tuple[Change, ...]] = vars(turns)["notice"]
+_honest_leave = Previews._leave
+_honest_abort = KafkaTransactions._abort
 
 
-def _send_outputs_outside(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
-    """Outputs by a producer of their own, as previews go; only state and ledgers in the transaction."""
-    inside = [record for record in batch.records if record.partition is not None]
-    producer = Producer({"bootstrap.servers": _servers_of(self), "partitioner": "murmur2_random"})
-    for record in batch.records:
-        if record.partition is None:
+def _outside(goes: Callable[[Outgoing], bool]) -> Callable[[KafkaTransactions, Batch, float], None]:
+    """These records by a producer of their own, as previews go; only the others in the transaction."""
+
+    def send(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
+        producer = Producer({"bootstrap.servers": _servers_of(self), "partitioner": "murmur2_random"})
+        for record in filter(goes, batch.records):
             headers: list[tuple[str, str | bytes | None]] = list(record.headers)
             producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=self._keep_failure)
-    producer.flush()
-    if self._failed is not None:
-        raise KafkaException(self._failed)
-    ledgers = {partition: inside.index(batch.records[index]) for partition, index in batch.ledgers.items()}
-    _honest_send(self, replace(batch, records=inside, ledgers=ledgers), deadline)
+        producer.flush()
+        if self._failed is not None:
+            raise KafkaException(self._failed)
+        _without(goes)(self, batch, deadline)
+
+    return send
+
+
+def _without(goes: Callable[[Outgoing], bool]) -> Callable[[KafkaTransactions, Batch, float], None]:
+    """These records not at all."""
+
+    def send(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
+        inside = [record for record in batch.records if not goes(record)]
+        ledgers = {partition: inside.index(batch.records[index]) for partition, index in batch.ledgers.items()}
+        _honest_send(self, replace(batch, records=inside, ledgers=ledgers), deadline)
+
+    return send
+
+
+def _is_output(record: Outgoing) -> bool:
+    return record.partition is None
+
+
+def _is_command(record: Outgoing) -> bool:
+    return record.topic.endswith(".actions")
+
+
+def _is_dead_letter(record: Outgoing) -> bool:
+    return record.topic.endswith(".dead-letters")
 
 
 def _servers_of(transactions: KafkaTransactions) -> str:
@@ -156,6 +212,42 @@ def _nobody_condemned(start: Start, facts: PartitionFacts) -> Start:
     return replace(start, condemned=None)
 
 
+def _lower_term(start: Start, facts: PartitionFacts) -> Start:
+    return replace(start, term=max(1, start.term - 2))
+
+
+def _first_condemned(start: Start, facts: PartitionFacts) -> Start:
+    """Whatever was open when a process ended is held guilty of it."""
+    return replace(start, condemned=start.open[0] if start.open else None)
+
+
+def _committed_all_the_same(self: KafkaTransactions, cause: KafkaError) -> CommitResult:
+    _honest_abort(self, cause)
+    return Committed({})
+
+
+def _next_and_not_busy(self: Mailbox) -> Waiting | None:
+    entry = _honest_next(self)
+    self._running = None
+    return entry
+
+
+def _none_remembered(arrivals: Sequence[Arrival]) -> Remembered:
+    return Remembered(())
+
+
+def _as_it_was(dialogues: dict[str, Dialogue], sender_id: str, dialogue: Dialogue) -> dict[str, Dialogue]:
+    return dialogues
+
+
+def _without_holder(arrival: Arrival, state: ConversationState, bot: Bot | None) -> tuple[Change, ...]:
+    return tuple(change for change in _honest_notice(arrival, state, bot) if not isinstance(change, HeldBy))
+
+
+def _leave_cut(self: Previews, turn: Turn, piece: Piece | None, moment: Moment) -> None:
+    _honest_leave(self, turn, None if piece is None else replace(piece, text=piece.text[1:]), moment)
+
+
 def _blame_all(self: Committer, selection: Selection, cause: str) -> None:
     """Every settlement of a refused transaction becomes a dead letter."""
     moment = Moment.of(self._clock)
@@ -183,7 +275,7 @@ def _only_close(self: KafkaSubscription, deadline_s: float) -> None:
 
 
 _PATCHES = {
-    Bug.REPLIES_OUTSIDE_THE_TRANSACTION: _Patch(KafkaTransactions, "_send", _send_outputs_outside),
+    Bug.REPLIES_OUTSIDE_THE_TRANSACTION: _Patch(KafkaTransactions, "_send", _outside(_is_output)),
     Bug.MEMBERSHIP_FROM_BEFORE_JOINING: _Patch(KafkaSubscription, "join", _join_with_early_membership),
     Bug.MEMBERSHIP_KEPT: _Patch(KafkaSubscription, "membership", _first_membership),
     Bug.RELEASED_BY_THE_LOOP: _Patch(Worker, "revoked", _note_only),
@@ -200,4 +292,14 @@ _PATCHES = {
     Bug.POSITION_NOT_FOLLOWED: _Patch(committer, "_position", _unknown),
     Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),
     Bug.SUSPECT_ACQUITTED: _Patch(taking, "reconcile", _starting(_nobody_condemned)),
+    Bug.CONDEMNED_AT_ONCE: _Patch(taking, "reconcile", _starting(_first_condemned)),
+    Bug.TERM_LOWERED: _Patch(taking, "reconcile", _starting(_lower_term)),
+    Bug.COMMANDS_OUTSIDE_THE_TRANSACTION: _Patch(KafkaTransactions, "_send", _outside(_is_command)),
+    Bug.DEAD_LETTERS_DROPPED: _Patch(KafkaTransactions, "_send", _without(_is_dead_letter)),
+    Bug.ABORTED_TAKEN_FOR_COMMITTED: _Patch(KafkaTransactions, "_abort", _committed_all_the_same),
+    Bug.TWO_TURNS_AT_ONCE: _Patch(Mailbox, "next", _next_and_not_busy),
+    Bug.IDS_NOT_REMEMBERED: _Patch(settler, "_remembered", _none_remembered),
+    Bug.SLOTS_FORGOTTEN: _Patch(state, "_spoken_with", _as_it_was),
+    Bug.HANDOFF_FORGOTTEN: _Patch(turns, "notice", _without_holder),
+    Bug.PREVIEWS_CUT: _Patch(Previews, "_leave", _leave_cut),
 }
