@@ -117,6 +117,15 @@ MINUTES ?= 3
 chaos: setup ## Workers on a real broker under faults drawn from SEED (EVENTS, MINUTES), and a check of what came out
 	@$(BIN)/python -m tests.chaos.run --seed "$(SEED)" --events "$(EVENTS)" --minutes "$(MINUTES)"
 
+.PHONY: chaos-ci
+chaos-ci: setup ## Three runs of chaos with fixed seeds and drawn traffic, about three minutes each
+	@for seed in 1 2 3; do \
+	  $(BIN)/python -m tests.chaos.run --seed "$$seed" --events 2500 --minutes 2 --chatlogs none; done
+
+.PHONY: chaos-planted
+chaos-planted: setup ## A planted bug for each invariant of delivery, and a run of chaos that must find it
+	@$(BIN)/python -m tests.chaos.planted
+
 .PHONY: bench
 bench: setup ## Benchmarks, one after the other; each prints JSON
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py" >&2; $(BIN)/python "benchmarks/$$name.py"; done

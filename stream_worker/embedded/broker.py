@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -47,8 +47,11 @@ class EmbeddedBroker:
         port: int = 0,
         progress: Callable[[str], None] = _say_nothing,
         listeners: Sequence[Listener] = (),
+        properties: Mapping[str, str] | None = None,
     ) -> None:
+        """`properties` go before ours."""
         self._listeners = listeners
+        self._overridden = properties or {}
         self._folder = folder.absolute()
         self._port = port
         self._progress = progress
@@ -130,7 +133,7 @@ class EmbeddedBroker:
     def _configure(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._port = free_port(self._port)
-        properties = server_properties(self._data, self._port, free_port(), self._listeners)
+        properties = server_properties(self._data, self._port, free_port(), self._listeners, self._overridden)
         self._properties.write_text(properties, encoding="utf-8")
         self._logging.write_text(LOGGING, encoding="utf-8")
 

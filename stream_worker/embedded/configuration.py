@@ -4,9 +4,10 @@ Everything differs from Kafka's defaults for one of three reasons: there is one
 node, it should be ready at once, or a test should not wait for a timeout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,14 @@ _SMALL = {
 }
 
 
-def server_properties(folder: Path, port: int, controller_port: int, listeners: Sequence[Listener] = ()) -> str:
-    """The content of `server.properties`."""
+def server_properties(
+    folder: Path,
+    port: int,
+    controller_port: int,
+    listeners: Sequence[Listener] = (),
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The content of `server.properties`; `properties` go before ours."""
     main = Listener("PLAINTEXT", port, port)
     every = [main, *listeners]
     opened = [f"{listener.name}://127.0.0.1:{listener.port}" for listener in every]
@@ -82,7 +89,7 @@ def server_properties(folder: Path, port: int, controller_port: int, listeners: 
         # Properties files treat a backslash as an escape.
         "log.dirs": str(folder).replace("\\", "\\\\"),
     }
-    settings = node | _ONE_NODE | _STRICT | _QUICK | _SMALL
+    settings = node | _ONE_NODE | _STRICT | _QUICK | _SMALL | dict(properties)
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
