@@ -32,7 +32,8 @@ from stream_worker.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.harness import fresh_name, report
+from harness import fresh_name, report
+
 from tests.kafka.event_writer import EventWriter, conversation_in
 from tests.kafka.processes import WorkerProcess
 from tests.kafka.topic_reader import TopicReader
