@@ -21,10 +21,10 @@ def each_event_has_one_outcome(sent: Iterable[str], metrics: Sequence[Value]) ->
     outcomes: dict[str, list[str]] = {event_id: [] for event_id in sent}
     for metric in metrics:
         outcomes.setdefault(metric["event_id"], []).append(metric["outcome"])
-    lost = [event_id for event_id, found in outcomes.items() if not found]
-    assert not lost, f"lost: {lost}"
     twice = {event_id: found for event_id, found in outcomes.items() if len(found) > 1}
     assert not twice, f"settled twice: {twice}"
+    lost = [event_id for event_id, found in outcomes.items() if not found]
+    assert not lost, f"lost: {lost}"
 
 
 def no_event_is_answered_twice(replies: Sequence[Value]) -> None:

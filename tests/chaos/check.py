@@ -14,6 +14,7 @@ import orjson
 
 from stream_worker.kafka.topic_admin import connect, describe
 from stream_worker.settings import Settings
+from tests.chaos.gaps import gaps
 from tests.chaos.switches import CRASHING, HANGING
 from tests.chaos.understanding import chaos_bot, understood
 from tests.delivery import Delivery
@@ -49,9 +50,11 @@ def check(settings: Settings, folder: Path) -> dict[str, Any]:
         poison=(CRASHING, HANGING),
         is_whole=_is_whole(settings),
     )
+    silences = gaps(outputs.arrived_at, outputs.settled_at)
     outputs.close()
     window = settings.conversation.dedup_window
-    return delivery.check(Replay(bot=chaos_bot(folder), dedup_window=window, understand=understood))
+    figures = delivery.check(Replay(bot=chaos_bot(folder), dedup_window=window, understand=understood))
+    return figures | {"gaps": silences}
 
 
 def _is_whole(settings: Settings) -> bool:

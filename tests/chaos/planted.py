@@ -78,7 +78,10 @@ def _found(trial: Trial) -> bool:
         bug=trial.bug,
         settles_s=_SETTLES_S,
     )
-    violation = (chaos(plan)["violation"] or "none").removeprefix("VIOLATION: ").strip()
+    try:
+        violation = (chaos(plan)["violation"] or "none").removeprefix("VIOLATION: ").strip()
+    except AssertionError as error:
+        violation = f"the run did not come about: {error}"
     found = re.match(trial.finds, violation) is not None
     verdict = "found" if found else "MISSED"
     print(f"{trial.bug.value} | {trial.invariant} | seed {trial.seed} | {verdict}: {violation[:150]}", flush=True)

@@ -31,6 +31,7 @@ from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings
 from tests.chaos.actions import ACTIONS, Undo
 from tests.chaos.crew import Crew
+from tests.chaos.gaps import longest_by_fault
 from tests.chaos.history import History, read_history
 from tests.chaos.network import Network, find_toxiproxy
 from tests.chaos.traffic import traffic
@@ -92,7 +93,9 @@ def chaos(plan: Plan) -> dict[str, Any]:
         history.note("exit codes", codes=codes)
         if violation is None and not set(codes.values()) <= _GOOD_ENDS:
             violation = f"workers ended with {codes} when asked to"
-        verdict = _check(world, plan) if violation is None else {"violation": violation}
+        verdict: dict[str, Any] = _check(world, plan) if violation is None else {"violation": violation}
+    if "checked" in verdict:
+        verdict["longest_gap_s"] = longest_by_fault(verdict["checked"].pop("gaps"), _faults(plan))
     return {"seed": plan.seed, "bug": plan.bug} | _figures(plan) | verdict
 
 
@@ -208,6 +211,11 @@ def _check(world: World, plan: Plan) -> dict[str, Any]:
     return {"violation": (done.stdout + done.stderr)[-2_000:]}
 
 
+def _faults(plan: Plan) -> list[tuple[int, str]]:
+    entries = read_history(plan.folder / "history.jsonl")
+    return [(entry["wall_ms"], entry["action"]) for entry in entries if entry["what"] == "action"]
+
+
 def _figures(plan: Plan) -> dict[str, Any]:
     """What was done, by kind, and how the workers fared."""
     entries = read_history(plan.folder / "history.jsonl")
@@ -215,7 +223,9 @@ def _figures(plan: Plan) -> dict[str, Any]:
     ends = Counter(str(entry["code"]) for entry in entries if entry["what"] == "ended")
     aborts = sum(log.read_text(errors="replace").count('"event":"transaction aborted"') for log in _logs(plan))
     starts = sum(entry["what"] == "started" for entry in entries)
-    return {"actions": dict(actions), "ended_with": dict(ends), "starts": starts, "aborts": aborts}
+    replaced = sum(log.read_text(errors="replace").count('"event":"clients replaced"') for log in _logs(plan))
+    done = {"actions": dict(actions), "ended_with": dict(ends), "starts": starts}
+    return done | {"clients_replaced": replaced, "aborts": aborts}
 
 
 def _logs(plan: Plan) -> list[Path]:

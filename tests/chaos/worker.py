@@ -133,7 +133,8 @@ def fail_on_demand(switches: Switches) -> None:
 
 if __name__ == "__main__":
     faulthandler.register(signal.SIGUSR1)
-    fail_on_demand(Switches(Path(os.environ["CHAOS_SWITCHES"])))
+    # First, so that what fails on demand fails in the bug's place, too.
     if sys.argv[1] != "run":
         plant(Bug(sys.argv.pop(1)))
+    fail_on_demand(Switches(Path(os.environ["CHAOS_SWITCHES"])))
     main()

@@ -99,6 +99,17 @@ class TopicReader:
         return [dict(message.headers() or ()) for message in self._read(Role.DEAD_LETTERS)]
 
     @property
+    def arrived_at(self) -> dict[tuple[int, int], int]:
+        """When the broker took each event, in milliseconds since the epoch, by its place."""
+        return {_place(message): message.timestamp()[1] for message in self._read(Role.EVENTS)}
+
+    @property
+    def settled_at(self) -> dict[tuple[int, int], int]:
+        """When the outcome of each event was written, by the event's place."""
+        found = zip(self.metrics, self._messages[self._names[Role.METRICS]], strict=True)
+        return {(metric["partition"], metric["offset"]): message.timestamp()[1] for metric, message in found}
+
+    @property
     def settled(self) -> int:
         """How many events have an outcome."""
         return len(self._read(Role.METRICS))
