@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
 
-from stream_worker import committer, settler, taking, turns
+from stream_worker import committer, settler, taking, unanswered
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
@@ -108,7 +108,7 @@ _honest_membership = KafkaSubscription.membership
 _honest_revoked = Worker.revoked
 _honest_keep = Taking._keep
 _honest_next = Mailbox.next
-_honest_notice: Callable[..., tuple[Change, ...]] = vars(turns)["notice"]
+_honest_notice: Callable[..., tuple[Change, ...]] = vars(unanswered)["notice"]
 _honest_leave = Previews._leave
 _honest_abort = KafkaTransactions._abort
 
@@ -300,6 +300,6 @@ _PATCHES = {
     Bug.TWO_TURNS_AT_ONCE: _Patch(Mailbox, "next", _next_and_not_busy),
     Bug.IDS_NOT_REMEMBERED: _Patch(settler, "_remembered", _none_remembered),
     Bug.SLOTS_FORGOTTEN: _Patch(state, "_spoken_with", _as_it_was),
-    Bug.HANDOFF_FORGOTTEN: _Patch(turns, "notice", _without_holder),
+    Bug.HANDOFF_FORGOTTEN: _Patch(unanswered, "notice", _without_holder),
     Bug.PREVIEWS_CUT: _Patch(Previews, "_leave", _leave_cut),
 }
