@@ -60,7 +60,7 @@ class Plan:
     only: frozenset[str] = frozenset()
     bug: Bug | None = None
     longest_broker_stop_s: float = 15.0
-    settles_s: float = 180.0
+    settles_s: float = 300.0
     """How long after all was healed every event must have its outcome."""
 
 

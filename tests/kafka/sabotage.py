@@ -42,10 +42,10 @@ from stream_worker.kafka.transactions import KafkaTransactions
 from stream_worker.orders import TurnRef
 from stream_worker.previews import Previews
 from stream_worker.record import Outgoing
+from stream_worker.running_turns import RunningTurns
 from stream_worker.stages.preview import Piece
 from stream_worker.taking import Taking
 from stream_worker.turn import Phase, Turn
-from stream_worker.turns import Turns
 from stream_worker.worker import Worker
 
 
@@ -260,7 +260,7 @@ def _broken(error: KafkaError) -> ClientsBroken:
     return ClientsBroken(Code.CLIENTS_BROKEN, f"the client failed ({error.name()})")
 
 
-def _find_by_turn(self: Turns, ref: TurnRef) -> tuple[Assignment, Phase] | None:
+def _find_by_turn(self: RunningTurns, ref: TurnRef) -> tuple[Assignment, Phase] | None:
     assignment = self._assignments.get(ref.partition)
     phase = None if assignment is None else assignment.turns.get(ref.turn_id)
     return None if assignment is None or phase is None else (assignment, phase)
@@ -288,7 +288,7 @@ _PATCHES = {
     Bug.TERM_NOT_RAISED: _Patch(taking, "reconcile", _starting(_same_term)),
     Bug.WHOLE_TRANSACTION_GUILTY: _Patch(Committer, "_isolate", _blame_all),
     Bug.FENCED_TAKEN_FOR_BROKEN: _Patch(faults, "_fenced", _broken),
-    Bug.LATE_RESULTS_TAKEN: _Patch(Turns, "_find", _find_by_turn),
+    Bug.LATE_RESULTS_TAKEN: _Patch(RunningTurns, "find", _find_by_turn),
     Bug.POSITION_NOT_FOLLOWED: _Patch(committer, "_position", _unknown),
     Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),
     Bug.SUSPECT_ACQUITTED: _Patch(taking, "reconcile", _starting(_nobody_condemned)),
