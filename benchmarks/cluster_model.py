@@ -12,6 +12,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 SAMPLE_S = 15.0
@@ -202,14 +203,14 @@ class Group:
                 took += self._costs.cold_s
                 self._warm[conversation] = worker.number
             self._mean_turn_s += (took - self._mean_turn_s) / _MEAN_OVER
-            self._at(now + took, lambda end, c=conversation, a=arrival, w=worker: self._ends(end, c, a, w))
+            self._at(now + took, partial(self._ends, conversation, arrival, worker))
 
     def _took(self, running: int) -> float:
         """A turn's seconds beside so many."""
         costs = self._costs
         return costs.turn_s * self._draw.uniform(0.5, 1.5) * (costs.alone + (1 - costs.alone) * running / costs.slots)
 
-    def _ends(self, now: float, conversation: int, arrival: float, worker: _Worker) -> None:
+    def _ends(self, conversation: int, arrival: float, worker: _Worker, now: float) -> None:
         self.run.answered.append((arrival, now - arrival))
         partition = conversation % len(self._owner)
         self._busy[partition].discard(conversation)

@@ -46,9 +46,8 @@ class Rule:
 
     def _trigger(self, name: str) -> Trigger:
         threshold = self.thresholds[name]
-        measures = {"backlog": lambda seen: seen.backlog_s, "busy": lambda seen: seen.busy, "lag": lambda seen: seen.lag}
-        measure = measures[name]
-        return lambda seen: measure(seen) / threshold
+        field = {"backlog": "backlog_s", "busy": "busy", "lag": "lag"}[name]
+        return lambda seen: float(getattr(seen, field)) / threshold
 
 
 def chart_rule() -> Rule:
@@ -192,8 +191,6 @@ def _per_minute(run: Run, value: Any) -> tuple[list[float], list[float]]:
         minutes.setdefault(int(arrival // 60), []).append(took)
     hours = sorted(minutes)
     return [minute / 60 for minute in hours], [value(minutes[minute]) for minute in hours]
-
-
 
 
 if __name__ == "__main__":
