@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stream_worker.settings.base import Section
+from stream_worker.settings.base import Section, conflict
 from stream_worker.turn_taking import OnNewMessage, TurnTaking
 
 
@@ -82,5 +82,10 @@ class AdmissionSettings(Section):
     @model_validator(mode="after")
     def _marks_in_order(self) -> "AdmissionSettings":
         if self.lower_mark_events >= self.upper_mark_events:
-            raise ValueError("lower_mark_events must be below upper_mark_events")
+            raise conflict(
+                f"lower_mark_events ({self.lower_mark_events}) must be below upper_mark_events "
+                f"({self.upper_mark_events})",
+                "lower_mark_events",
+                "upper_mark_events",
+            )
         return self

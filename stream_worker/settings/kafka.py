@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stream_worker.settings.base import Section
+from stream_worker.settings.base import Section, conflict
 
 
 class KafkaSettings(Section):
@@ -48,15 +48,40 @@ class KafkaSettings(Section):
     """After this long the broker aborts a transaction that a dead worker left open."""
 
     release_ms: int = Field(default=2_000, ge=0, le=60_000)
-    """How long a partition that is taken away may finish its running turns."""
+    """How long a partition that is taken away may finish its turns; at most a third of `max_poll_interval_ms`."""
 
     max_aborts_in_a_row: int = Field(default=20, ge=1, le=1_000)
     """After this many aborted transactions in a row the process ends."""
 
     @model_validator(mode="after")
     def _intervals_fit(self) -> "KafkaSettings":
+        """No combination in which the group throws a member out that does what it is to do.
+
+        Heartbeats are sent by a thread of the client, so only they count for the session. Polled is by the worker,
+        and not while a partition is given back: it may take `release_ms`, and a third of the interval each for a
+        commit that the broker does not answer and for its abort.
+        """
         if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
-            raise ValueError("heartbeat_interval_ms must be at most a third of session_timeout_ms")
+            raise conflict(
+                f"heartbeat_interval_ms ({self.heartbeat_interval_ms}) must be at most a third of session_timeout_ms "
+                f"({self.session_timeout_ms}): two lost heartbeats would cost the partitions",
+                "heartbeat_interval_ms",
+                "session_timeout_ms",
+            )
         if self.session_timeout_ms > self.max_poll_interval_ms:
-            raise ValueError("session_timeout_ms must be at most max_poll_interval_ms")
+            raise conflict(
+                f"session_timeout_ms ({self.session_timeout_ms}) must be at most max_poll_interval_ms "
+                f"({self.max_poll_interval_ms})",
+                "session_timeout_ms",
+                "max_poll_interval_ms",
+            )
+        for name in ("release_ms", "call_timeout_ms"):
+            value = getattr(self, name)
+            if value * 3 > self.max_poll_interval_ms:
+                raise conflict(
+                    f"{name} ({value}) must be at most a third of max_poll_interval_ms ({self.max_poll_interval_ms}): "
+                    "the worker does not poll meanwhile, and would be thrown out of the group",
+                    name,
+                    "max_poll_interval_ms",
+                )
         return self

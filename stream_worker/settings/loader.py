@@ -7,7 +7,7 @@ message and no display.
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -154,7 +154,8 @@ class _Given:
 
     def _complaint(self, detail: ErrorDetails) -> Complaint:
         path = self._known(detail["loc"])
-        source = self._source(path)
+        fields = [tuple(each.split(".")) for each in detail.get("ctx", {}).get("fields", ())]
+        source = self._source_of_any([(*path, *each) for each in fields]) or self._source(path)
         name = tree.dotted(path) or "settings"
         if detail["type"] == "extra_forbidden":
             return _unknown(path, source)
@@ -172,6 +173,12 @@ class _Given:
                 known = tree.annotation_at(location[: depth + 1]) is not None
                 return location[: depth + 1] if known else location[:depth]
         return location
+
+    def _source_of_any(self, paths: Sequence[tree.Path]) -> Source | None:
+        """Of the first of them that was given, or of what was given below it."""
+        given = self.document.sources
+        at = (source for path in paths for each, source in given.items() if each[: len(path)] == path)
+        return next(at, None)
 
     def _source(self, path: tree.Path) -> Source:
         """Of the path, of what was given below it (a rule over several fields), or of what is above it."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from stream_worker.settings.admission import AdmissionSettings
-from stream_worker.settings.base import Section
+from stream_worker.settings.base import Section, conflict
 from stream_worker.settings.calls import CallSettings
 from stream_worker.settings.conversation import ConversationSettings
 from stream_worker.settings.engine import EngineSettings
@@ -50,7 +50,8 @@ class Settings(Section):
     """The longest wait of the worker while anything is in hand."""
 
     drain_timeout_s: float = Field(default=20.0, ge=0, le=3_600)
-    """How long SIGTERM may take: running turns finish, at the end of it what still runs is given back."""
+    """How long SIGTERM may take: running turns finish, at the end of it what still runs is given back. At most two
+    thirds of `kafka.max_poll_interval_ms`."""
 
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
@@ -70,7 +71,21 @@ class Settings(Section):
         outputs = (topics.replies, topics.deltas, topics.analysis, topics.actions, topics.metrics, topics.dead_letters)
         names = [topics.events, self.changelog, *map(self.output_topic, outputs)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two of the topics have the same name: {', '.join(twice)}")
+            raise conflict(f"two of the topics have the same name: {', '.join(twice)}", "topics", "outputs.prefix")
+        return self
+
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> "Settings":
+        """A worker that drains does not poll; its last commit may take the remaining third."""
+        interval_s = self.kafka.max_poll_interval_ms / 1000
+        if self.drain_timeout_s * 3 > interval_s * 2:
+            raise conflict(
+                f"drain_timeout_s ({self.drain_timeout_s:g}) must be at most two thirds of kafka.max_poll_interval_ms "
+                f"({self.kafka.max_poll_interval_ms}): the worker does not poll while it drains, and would be thrown "
+                "out of the group before it has given its partitions back",
+                "drain_timeout_s",
+                "kafka.max_poll_interval_ms",
+            )
         return self
 
     @property

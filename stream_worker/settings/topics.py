@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stream_worker.settings.base import Section
+from stream_worker.settings.base import Section, conflict
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
@@ -43,5 +43,10 @@ class TopicSettings(Section):
     @model_validator(mode="after")
     def _copies_suffice(self) -> "TopicSettings":
         if self.min_insync_replicas > self.replication_factor:
-            raise ValueError("min_insync_replicas must be at most replication_factor: else nothing could be written")
+            raise conflict(
+                f"min_insync_replicas ({self.min_insync_replicas}) must be at most replication_factor "
+                f"({self.replication_factor}): else nothing could be written",
+                "min_insync_replicas",
+                "replication_factor",
+            )
         return self

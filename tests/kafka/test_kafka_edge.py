@@ -130,7 +130,7 @@ class TestKafkaEdge(EdgeContract):
 
         def build(*, partitions: int, max_poll_interval_ms: int = 60_000) -> Harness:
             kafka = {"session_timeout_ms": 3_000, "max_poll_interval_ms": max_poll_interval_ms}
-            made.append(KafkaHarness(settings_for(partitions=partitions, kafka=kafka)))
+            made.append(KafkaHarness(settings_for(partitions=partitions, kafka=kafka, drain_timeout_s=1)))
             return made[-1]
 
         yield build

@@ -36,7 +36,11 @@ _STEPS = 1_000
 class MemoryHarness:
     def __init__(self, partitions: int, max_poll_interval_ms: int = 60_000) -> None:
         self.settings = Settings.model_validate(
-            {"topics": {"partitions": partitions}, "kafka": {"max_poll_interval_ms": max_poll_interval_ms}}
+            {
+                "topics": {"partitions": partitions},
+                "kafka": {"max_poll_interval_ms": max_poll_interval_ms},
+                "drain_timeout_s": 1,
+            }
         )
         self.clock = ManualClock()
         self.broker = MemoryBroker.for_settings(self.settings, self.clock)

@@ -92,10 +92,48 @@ def test_everything_wrong_is_listed_at_once(file: Path) -> None:
         assert place in detail
 
 
-def test_a_rule_over_several_fields_points_into_its_section(file: Path) -> None:
-    file.write_text("kafka:\n  heartbeat_interval_ms: 50000\n")
+@pytest.mark.parametrize(
+    ("yaml", "place", "sentence"),
+    [
+        ("kafka:\n  heartbeat_interval_ms: 50000\n", "2:3", "must be at most a third of session_timeout_ms (6000)"),
+        ("kafka:\n  start_at: latest\n  session_timeout_ms: 61000\n", "3:3", "at most max_poll_interval_ms (60000)"),
+        ("kafka:\n  release_ms: 20001\n", "2:3", "a third of max_poll_interval_ms (60000): the worker does not poll"),
+        (
+            "drain_timeout_s: 3\nkafka:\n  session_timeout_ms: 4000\n  release_ms: 1700\n  max_poll_interval_ms: 5000",
+            "4:3",
+            "release_ms (1700) must be at most a third of max_poll_interval_ms (5000)",
+        ),
+        (
+            "drain_timeout_s: 3\nkafka:\n  max_poll_interval_ms: 6000\n  call_timeout_ms: 2001\n",
+            "4:3",
+            "call_timeout_ms (2001) must be at most a third of max_poll_interval_ms (6000)",
+        ),
+        ("tick_ms: 5\ndrain_timeout_s: 40.5\n", "2:1", "two thirds of kafka.max_poll_interval_ms (60000)"),
+        ("kafka:\n  max_poll_interval_ms: 29000\n", "2:3", "drain_timeout_s (20) must be at most two thirds"),
+        ("admission:\n  tenants: true\n  lower_mark_events: 2000\n", "3:3", "must be below upper_mark_events (2000)"),
+        ("topics:\n  events: x\n  min_insync_replicas: 4\n", "3:3", "at most replication_factor (3)"),
+        ("tick_ms: 5\ntopics:\n  deltas: chat.replies\n", "2:1", "two of the topics have the same name: chat.replies"),
+    ],
+)
+def test_what_does_not_go_together_is_told_where_it_was_given(file: Path, yaml: str, place: str, sentence: str) -> None:
+    file.write_text(yaml)
     detail = refused(file).detail
-    assert detail.startswith(f"{file}:1:1: kafka: heartbeat_interval_ms must be at most a third")
+    assert detail.startswith(f"{file}:{place}: ")
+    assert sentence in detail
+
+
+def test_what_does_not_go_together_is_told_of_a_variable_too() -> None:
+    detail = refused(None, {"STREAM_WORKER__DRAIN_TIMEOUT_S": "300"}).detail
+    assert detail.startswith("STREAM_WORKER__DRAIN_TIMEOUT_S: settings: drain_timeout_s (300) must be at most")
+
+
+@pytest.mark.parametrize(
+    "kafka", [{"release_ms": 20_000}, {"session_timeout_ms": 60_000}, {"call_timeout_ms": 10_000}], ids=str
+)
+def test_the_longest_that_the_group_bears_is_taken(file: Path, kafka: dict[str, int]) -> None:
+    ((name, value),) = kafka.items()
+    file.write_text(f"drain_timeout_s: 40\nkafka:\n  {name}: {value}\n")
+    assert load_settings(file, {}, {}).drain_timeout_s == 40
 
 
 def test_a_list_item_without_a_required_key_is_named(file: Path) -> None:
