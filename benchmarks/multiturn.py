@@ -73,7 +73,7 @@ def _conversation(engine: TorchStepper, words: tuple[int, ...], name: str, forge
         done = _answer(engine, name, prompt, number)
         turns.append(_Turn(done.first_token_seconds, done.usage.cached, known))
         if forgets:
-            engine.forget(Forget(conversation=name, at_once=True))
+            engine.forget(Forget(conversation=name))
         prompt = (*prompt, *done.ids)
         known = len(prompt)
         prompt = (*prompt, *words[number * _ADDED : (number + 1) * _ADDED])

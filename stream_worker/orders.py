@@ -58,10 +58,26 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forget:
-    """Drop what any cache holds of this conversation. `at_once` for erasure, else first in line for eviction."""
+    """Drop what any cache holds of this conversation, now: it was erased."""
 
     conversation: str
-    at_once: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The partition is another worker's: what a cache holds of its conversations goes first in line for eviction."""
+
+    partition: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """Drop what was released of this partition and has not been used again.
+
+    Its owner alone hears of an erasure: who had it before must not keep what was said for ever.
+    """
+
+    partition: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,5 +239,8 @@ class CallFailed:
     seconds: float
 
 
-Order = Encode | Generate | Cancel | Forget
+Keeping = Forget | Release | Expire
+"""What a cache is told of what it keeps."""
+
+Order = Encode | Generate | Cancel | Keeping
 Result = Encoded | Token | Generated | Ended | Failed | Called | CallFailed

@@ -7,6 +7,7 @@ and its result comes back through `absorb`. Everything that ends leaves through
 the settler, exactly once for each event.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
@@ -33,11 +34,13 @@ from stream_worker.orders import (
     Encode,
     Encoded,
     Ended,
+    Expire,
     Failed,
     Fault,
     Forget,
     Generate,
     Generated,
+    Release,
     Result,
     Token,
     TurnRef,
@@ -99,6 +102,9 @@ class Turns:
         self._running = RunningTurns(assignments, settings.admission.max_running_turns)
         self._unanswered = Unanswered(settings.admission.max_event_age_ms, bots=bots, settler=settler, clock=clock)
         self._breaker = Breaker(settings.admission.retry_backoff_ms / 1000)
+        self._kv_released_s = settings.engine.kv_released_s
+        self._released: deque[tuple[float, int]] = deque()
+        """Partitions that were let go, and until when what the engine keeps of them may stay."""
 
     @property
     def running(self) -> RunningTurns:
@@ -110,7 +116,8 @@ class Turns:
         return self._breaker.is_open and self._running.any_resting
 
     def tick(self, moment: Moment) -> None:
-        """What is due by now: retries, time limits, previews."""
+        """What is due by now: retries, time limits, previews, and the end of what is kept of others' partitions."""
+        self._expire(moment)
         for ref in self._running.due(moment.monotonic):
             try:
                 self._ring(ref, moment)
@@ -152,6 +159,12 @@ class Turns:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
         for phase in list(assignment.turns.values()):
             self.cancel(assignment, phase.turn.pending, moment)
+        self._engine.submit(Release(partition=assignment.partition))
+        self._released.append((moment.monotonic + self._kv_released_s, assignment.partition))
+
+    def _expire(self, moment: Moment) -> None:
+        while self._released and self._released[0][0] <= moment.monotonic:
+            self._engine.submit(Expire(partition=self._released.popleft()[1]))
 
     def refuse(self, error: PartitionRefused, moment: Moment) -> None:
         """A state that cannot be read: its partition stands still until a person has looked; the others go on.
@@ -179,7 +192,7 @@ class Turns:
     def note(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> None:
         """An event that nobody answers."""
         if isinstance(arrival.event, Erasure):
-            self._engine.submit(Forget(conversation=arrival.conversation, at_once=True))
+            self._engine.submit(Forget(conversation=arrival.conversation))
         self._unanswered.note(assignment, arrival, moment)
 
     def start(

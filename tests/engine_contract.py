@@ -98,7 +98,7 @@ class EngineContract:
 
     def test_a_cancel_or_forget_of_something_unknown_is_ignored(self, rig: Rig) -> None:
         rig.engine.submit(Cancel(ref=ref("nobody")))
-        rig.engine.submit(Forget(conversation="nobody", at_once=True))
+        rig.engine.submit(Forget(conversation="nobody"))
         rig.run(rig.order("after", Sampling(max_new_tokens=4)))
         assert rig.of("nobody") == []
 

@@ -2,8 +2,9 @@
 
 Two kinds of beginnings are kept, as tables of blocks: a conversation's last
 prompt with the reply that was sampled after it, and what all conversations of
-a bot begin with. Released conversations go first, then what was used longest
-ago; where there is a host tier, a conversation moves there before it is dropped.
+a bot begin with. Conversations whose partition was released go first, then
+what was used longest ago; where there is a host tier, a conversation moves
+there before it is dropped.
 
 Device thread only. What always holds: a beginning serves only requests of its
 own scope (tenant, model, template, bot and version), and only as far as their
@@ -20,6 +21,9 @@ from stream_worker.inference.segments import BLOCK_TOKENS
 
 Key = tuple[str, str]
 
+
+_NO_PARTITION = -1
+"""Of what all conversations of a bot begin with."""
 
 Copy = Callable[[int, int, int], None]
 """Makes a block (the second) begin with so many tokens (the third) of another (the first)."""
@@ -74,6 +78,8 @@ class _Beginning:
     blocks: tuple[int, ...]
     prompt: int
     """Ids of the prompt; those after them were sampled."""
+    partition: int = _NO_PARTITION
+    is_released: bool = False
     saved: Any = None
     """The blocks in the host tier; then there are none on the device."""
 
@@ -160,13 +166,22 @@ class Beginnings:
             self._pool.give(own.blocks)
         return match
 
-    def keep(self, scope: str, conversation: str, ids: tuple[int, ...], blocks: Sequence[int], *, prompt: int) -> None:
+    def keep(
+        self,
+        scope: str,
+        conversation: str,
+        ids: tuple[int, ...],
+        blocks: Sequence[int],
+        *,
+        prompt: int,
+        partition: int,
+    ) -> None:
         """What a conversation's turn leaves. The references to its blocks are the cache's from now on."""
         used = blocks_for(len(ids))
         self._pool.give(blocks[used:])
         self._drop(_own(conversation))
         if ids:
-            self._kept[_own(conversation)] = _Beginning(scope, ids, tuple(blocks[:used]), prompt)
+            self._kept[_own(conversation)] = _Beginning(scope, ids, tuple(blocks[:used]), prompt, partition)
 
     def keep_common(self, scope: str, ids: tuple[int, ...], blocks: Sequence[int]) -> None:
         """What a scope's prompts begin with, out of the blocks of one of them, which goes on using them.
@@ -181,11 +196,18 @@ class Beginnings:
         """Frees what is kept of a conversation, in every tier."""
         self._drop(_own(conversation))
 
-    def release(self, conversation: str) -> None:
-        """Puts a conversation first in line for eviction."""
+    def release(self, partition: int) -> None:
+        """Puts a partition's conversations first in line for eviction, in their order."""
         for tier in (self._kept, self._away):
-            if _own(conversation) in tier:
-                tier.move_to_end(_own(conversation), last=False)
+            for key in [key for key in reversed(tier) if tier[key].partition == partition]:
+                tier[key] = replace(tier[key], is_released=True)
+                tier.move_to_end(key, last=False)
+
+    def expire(self, partition: int) -> None:
+        """Frees what was released of a partition and not used since, in every tier."""
+        for tier in (self._kept, self._away):
+            for key in [key for key, each in tier.items() if each.is_released and each.partition == partition]:
+                self._drop(key)
 
     def clear(self) -> None:
         for key in [*self._kept, *self._away]:

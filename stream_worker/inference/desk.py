@@ -16,11 +16,13 @@ from stream_worker.orders import (
     Cancel,
     Encode,
     Ended,
+    Expire,
     Failed,
     Fault,
     Forget,
     Generate,
     Order,
+    Release,
     Result,
     Token,
     TurnRef,
@@ -88,7 +90,7 @@ class Desk:
                     self._stepper.add(order)
                 case Cancel():
                     self._cancel(order.ref)
-                case Forget():
+                case Forget() | Release() | Expire():
                     self._stepper.forget(order)
 
     def work(self) -> list[Result]:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from stream_worker.clock import Clock
 from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
-from stream_worker.orders import Ended, Forget, Generate, Generated, Result, Token, TurnRef
+from stream_worker.orders import Ended, Generate, Generated, Keeping, Result, Token, TurnRef
 from stream_worker.outcome import FallbackReason, FinishReason
 from stream_worker.tokens import PromptMessages, Usage
 
@@ -104,7 +104,7 @@ class ScriptedStepper:
         if self._waiting.pop(ref, None) or self._running.pop(ref, None):
             self._report.append(Ended(ref=ref))
 
-    def forget(self, order: Forget) -> None:
+    def forget(self, order: Keeping) -> None:
         """Nothing is kept of a request that has ended."""
 
     def seconds_until_ready(self) -> float:

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from stream_worker.inference.device import DeviceThread, InlineDevice
 from stream_worker.inference.engine import Capabilities, Engine, EngineStats
-from stream_worker.orders import Cancel, Encode, Forget, Generate, Order
+from stream_worker.orders import Cancel, Encode, Expire, Forget, Generate, Order, Release
 
 
 class SplitEngine:
@@ -23,7 +23,7 @@ class SplitEngine:
         match order:
             case Encode():
                 self._device.submit(order)
-            case Generate() | Forget():
+            case Generate() | Forget() | Release() | Expire():
                 self._generator.submit(order)
             case Cancel():
                 # A turn's ref is at one of them; the other one ignores it.

@@ -6,7 +6,7 @@ Runs on the device thread only; no method waits for anything but the device.
 from typing import Protocol
 
 from stream_worker.inference.engine import Capabilities, Forgetting, Takes
-from stream_worker.orders import Encode, Forget, Generate, Result, TurnRef
+from stream_worker.orders import Encode, Generate, Keeping, Result, TurnRef
 from stream_worker.outcome import FallbackReason
 
 
@@ -46,8 +46,8 @@ class Stepper(Protocol):
         """Ends a request; the next `step` reports `Ended`. Unknown refs are ignored."""
         ...
 
-    def forget(self, order: Forget) -> None:
-        """Drops what a cache holds of a conversation."""
+    def forget(self, order: Keeping) -> None:
+        """Drops what a cache holds, or puts it first in line for eviction."""
         ...
 
     def step(self) -> list[Result]:
@@ -79,7 +79,7 @@ class NoStepper:
 
     def cancel(self, ref: TurnRef) -> None: ...
 
-    def forget(self, order: Forget) -> None: ...
+    def forget(self, order: Keeping) -> None: ...
 
     def step(self) -> list[Result]:
         return []

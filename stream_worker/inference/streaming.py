@@ -18,12 +18,14 @@ from stream_worker.orders import (
     Cancel,
     Encode,
     Ended,
+    Expire,
     Failed,
     Fault,
     Forget,
     Generate,
     Generated,
     Order,
+    Release,
     Result,
     Token,
     TurnRef,
@@ -141,7 +143,7 @@ class StreamingEngine:
                 self._runner.start(_key(order.ref), lambda: self._generate(order))
             case Cancel():
                 self._runner.cancel(_key(order.ref))
-            case Forget():
+            case Forget() | Release() | Expire():
                 # Nothing is kept here. What a server keeps is another's: see `Capabilities.forgetting`.
                 pass
             case Encode():

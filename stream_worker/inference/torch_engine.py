@@ -25,7 +25,19 @@ from stream_worker.inference.pace import Pace
 from stream_worker.inference.reading import Decode
 from stream_worker.inference.schedule import Lane, Plan, StepLimits, Waiting, admits, plan
 from stream_worker.inference.segments import BLOCK_TOKENS, Next, Runner, Segment
-from stream_worker.orders import Ended, Failed, Fault, Forget, Generate, Result, Token, TurnRef
+from stream_worker.orders import (
+    Ended,
+    Expire,
+    Failed,
+    Fault,
+    Forget,
+    Generate,
+    Keeping,
+    Release,
+    Result,
+    Token,
+    TurnRef,
+)
 from stream_worker.outcome import DeadLetterReason, FallbackReason
 
 STEP_TOKENS = 128
@@ -177,15 +189,21 @@ class TorchStepper:
         if self.waiting < before:
             self._report.append(Ended(ref=ref))
 
-    def forget(self, order: Forget) -> None:
-        """At once: nothing of the conversation is kept, nor of a request of its that still runs."""
-        if not order.at_once:
-            self._beginnings.release(order.conversation)
-            return
-        self._beginnings.forget(order.conversation)
+    def forget(self, order: Keeping) -> None:
+        match order:
+            case Forget(conversation=conversation):
+                self._forget(conversation)
+            case Release(partition=partition):
+                self._beginnings.release(partition)
+            case Expire(partition=partition):
+                self._beginnings.expire(partition)
+
+    def _forget(self, conversation: str) -> None:
+        """Nothing of the conversation is kept, nor of a request of its that still runs."""
+        self._beginnings.forget(conversation)
         running = (lane.generation for lane in self._lanes)
         for generation in (*running, *self._preempted, *self._waiting):
-            if generation.order.conversation == order.conversation:
+            if generation.order.conversation == conversation:
                 generation.is_forgotten = True
 
     def seconds_until_ready(self) -> float:
@@ -336,7 +354,12 @@ class TorchStepper:
             self._pool.give(lane.blocks)
         else:
             self._beginnings.keep(
-                order.cache_scope, order.conversation, tuple(ids), lane.blocks, prompt=len(prompt.ids)
+                order.cache_scope,
+                order.conversation,
+                tuple(ids),
+                lane.blocks,
+                prompt=len(prompt.ids),
+                partition=order.ref.partition,
             )
 
     # Out of memory

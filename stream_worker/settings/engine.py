@@ -131,6 +131,10 @@ class EngineSettings(Section):
     """With a GPU: host memory for the keys and values of conversations that its own has no room for. On a CPU it says
     nothing: give `kv_cache_bytes` the memory instead."""
 
+    kv_released_s: float = Field(default=600.0, ge=0, le=86_400)
+    """How long keys and values of a partition that went to another worker stay here, in case it comes back. An erasure
+    is heard by its owner alone: this long at most a former one keeps what was said."""
+
     device_stall_ms: int = Field(default=30_000, ge=1_000, le=600_000)
     """A device thread without a beat for this long while it has work ends the process."""
 

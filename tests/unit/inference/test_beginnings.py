@@ -10,10 +10,16 @@ from stream_worker.inference.beginnings import Beginnings, Host
 from stream_worker.inference.blocks import BlockPool, blocks_for
 from stream_worker.inference.segments import BLOCK_TOKENS
 
-names = st.sampled_from(["c-1", "c-2", "c-3"])
+_NAMES = ("c-1", "c-2", "c-3")
+names = st.sampled_from(_NAMES)
+partitions = st.sampled_from([0, 1])
 scopes = st.sampled_from(["one", "two"])
 #: Prompts that begin alike: so many of the same ids, and a last one that tells them apart.
 prompts = st.builds(lambda length, last: (*(7,) * length, last), st.integers(1, 200), st.integers(0, 3))
+
+
+def _partition(name: str) -> int:
+    return int(name == "c-3")
 
 
 class KeptBeginnings(RuleBasedStateMachine):
@@ -25,6 +31,7 @@ class KeptBeginnings(RuleBasedStateMachine):
         self.written: dict[int, list[int]] = {}
         self.beginnings = Beginnings(self.pool, self.copy, Host(self, blocks=4))
         self.running: dict[str, tuple[str, tuple[int, ...], list[int]]] = {}
+        self.released: set[str] = set()
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         self.written[target] = self.written[source][:tokens]
@@ -46,6 +53,7 @@ class KeptBeginnings(RuleBasedStateMachine):
             return
         assert self.beginnings.make_room(need, known.keys)
         match = self.beginnings.take(scope, name, prompt)
+        self.released.discard(name)
         assert match.tokens < len(prompt)
         assert known.here <= match.tokens <= known.tokens
         held = [id_ for block in match.blocks for id_ in self.written[block]][: match.tokens]
@@ -67,20 +75,35 @@ class KeptBeginnings(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.running)))
         scope, prompt, table = self.running.pop(name)
         if keeps:
-            self.beginnings.keep(scope, name, prompt, table, prompt=len(prompt) // 2)
+            self.beginnings.keep(scope, name, prompt, table, prompt=len(prompt) // 2, partition=_partition(name))
+            self.released.discard(name)
         else:
             self.pool.give(table)
 
     @rule(name=names)
     def forget(self, name: str) -> None:
         self.beginnings.forget(name)
-        for scope in ("one", "two"):
-            known = self.beginnings.known(scope, name, (7,) * 200)
-            assert known.tokens == self.beginnings.known(scope, "nobody", (7,) * 200).tokens
+        self.is_gone(name)
 
-    @rule(name=names)
-    def release(self, name: str) -> None:
-        self.beginnings.release(name)
+    @rule(partition=partitions)
+    def release(self, partition: int) -> None:
+        self.beginnings.release(partition)
+        self.released |= {name for name in _NAMES if _partition(name) == partition}
+
+    @rule(partition=partitions)
+    def expire(self, partition: int) -> None:
+        kept = [name for name in _NAMES if name not in self.released or _partition(name) != partition]
+        before = [self.known(name) for name in kept]
+        self.beginnings.expire(partition)
+        assert [self.known(name) for name in kept] == before, "what was used again stays"
+        for name in set(_NAMES) - set(kept):
+            self.is_gone(name)
+
+    def known(self, name: str) -> list[int]:
+        return [self.beginnings.known(scope, name, (7,) * 200).tokens for scope in ("one", "two")]
+
+    def is_gone(self, name: str) -> None:
+        assert self.known(name) == self.known("nobody")
 
     @invariant()
     def every_block_is_counted(self) -> None:

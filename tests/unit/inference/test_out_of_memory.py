@@ -53,7 +53,7 @@ def tight(error: Exception) -> tuple[TorchStepper, Tight]:
 def run(engine: TorchStepper) -> dict[str, Result]:
     """The end of each request; of conversations that are new."""
     for name in _PROMPTS:
-        engine.forget(Forget(conversation=name, at_once=True))
+        engine.forget(Forget(conversation=name))
     for name, ids in _PROMPTS.items():
         engine.add(generate(name, ids, _SAMPLING))
     ends: dict[str, Result] = {}

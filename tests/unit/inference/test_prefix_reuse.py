@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stream_worker.inference.beginnings import Host
 from stream_worker.inference.torch_engine import TorchStepper
 from stream_worker.inference.torch_runner import PortableRunner
-from stream_worker.orders import Ended, Forget, Generate, Generated
+from stream_worker.orders import Ended, Expire, Forget, Generate, Generated, Release, TurnRef
 from stream_worker.tokens import PromptIds, Sampling
 from tests.unit.inference.families import VOCABULARY
 from tests.unit.inference.tiny import END, chosen, generate, reference, stepper
@@ -19,10 +19,23 @@ COMMON = (3, 5, 7, 11, 13)
 
 
 def order(
-    conversation: str, prompt: tuple[int, ...], turn: int = 0, *, scope: str = "bot", common: int = 0, most: int = 6
+    conversation: str,
+    prompt: tuple[int, ...],
+    turn: int = 0,
+    *,
+    scope: str = "bot",
+    common: int = 0,
+    most: int = 6,
+    partition: int = 0,
 ) -> Generate:
     made = generate(f"{conversation}/{turn}", prompt, Sampling(max_new_tokens=most))
-    return replace(made, conversation=conversation, cache_scope=scope, prompt=PromptIds(ids=prompt, common=common))
+    return replace(
+        made,
+        ref=TurnRef(partition, 1, made.ref.turn_id, 1),
+        conversation=conversation,
+        cache_scope=scope,
+        prompt=PromptIds(ids=prompt, common=common),
+    )
 
 
 def finish(engine: TorchStepper) -> dict[str, Generated]:
@@ -101,7 +114,7 @@ def test_nothing_is_shared_between_scopes() -> None:
 def test_a_conversation_that_is_forgotten_leaves_nothing() -> None:
     engine = stepper()
     answer(engine, order("c-1", COMMON))
-    engine.forget(Forget(conversation="c-1", at_once=True))
+    engine.forget(Forget(conversation="c-1"))
     assert engine.kept_tokens == 0
     assert answer(engine, order("c-1", COMMON, 1)).usage.cached == 0
 
@@ -110,7 +123,7 @@ def test_a_request_that_runs_when_its_conversation_is_forgotten_leaves_nothing()
     engine = stepper()
     engine.add(order("c-1", COMMON))
     engine.step()
-    engine.forget(Forget(conversation="c-1", at_once=True))
+    engine.forget(Forget(conversation="c-1"))
     finish(engine)
     assert engine.kept_tokens == 0
 
@@ -143,8 +156,8 @@ def test_the_conversation_that_was_silent_longest_gives_its_memory_back_first() 
 def test_a_released_conversation_gives_its_memory_back_before_all_others() -> None:
     engine = stepper(max_batch=1, blocks=4)
     for name in ("c-1", "c-2", "c-3"):
-        answer(engine, order(name, tuple(range(2, 22)), most=4))
-    engine.forget(Forget(conversation="c-3", at_once=False))
+        answer(engine, order(name, tuple(range(2, 22)), most=4, partition=int(name == "c-3")))
+    engine.forget(Release(partition=1))
     assert answer(engine, order("c-4", tuple(range(2, 22)), most=4)).usage.cached == 0
     assert answer(engine, order("c-1", tuple(range(2, 24)), 1, most=4)).usage.cached > 0
     assert answer(engine, order("c-3", tuple(range(2, 24)), 1, most=4)).usage.cached == 0
@@ -153,8 +166,34 @@ def test_a_released_conversation_gives_its_memory_back_before_all_others() -> No
 def test_a_released_conversation_that_comes_back_is_served_as_far_as_its_ids_are_the_same() -> None:
     engine = stepper()
     answer(engine, order("c-1", (*COMMON, 20, 21)))
-    engine.forget(Forget(conversation="c-1", at_once=False))
+    engine.forget(Release(partition=0))
     assert answer(engine, order("c-1", (*COMMON, 20, 99), 1)).usage.cached == len(COMMON) + 1
+
+
+def test_what_was_released_and_not_used_again_expires() -> None:
+    engine = stepper()
+    for name, partition in (("c-1", 0), ("c-2", 0), ("c-3", 1)):
+        answer(engine, order(name, (*COMMON, 20, 21), partition=partition))
+    engine.forget(Expire(partition=0))
+    assert answer(engine, order("c-2", (*COMMON, 20, 21), 1)).usage.cached > 0, "nothing was released yet"
+    engine.forget(Release(partition=0))
+    answer(engine, order("c-2", (*COMMON, 20, 21), 2))
+    engine.forget(Expire(partition=0))
+    cached = {name: answer(engine, order(name, (*COMMON, 20, 99), 3)).usage.cached for name in ("c-1", "c-2", "c-3")}
+    assert cached == {"c-1": 0, "c-2": len(COMMON) + 1, "c-3": len(COMMON) + 1}
+
+
+def test_a_request_that_is_cancelled_as_its_partition_goes_is_released_with_it() -> None:
+    engine = stepper()
+    asked = order("c-1", COMMON, most=50)
+    engine.add(asked)
+    for _ in range(4):
+        engine.step()
+    engine.cancel(asked.ref)
+    engine.forget(Release(partition=0))
+    engine.forget(Expire(partition=0))
+    finish(engine)
+    assert engine.kept_tokens == 0
 
 
 def test_a_burst_shares_what_its_prompts_begin_with() -> None:
@@ -187,5 +226,5 @@ def test_a_conversation_goes_to_the_host_and_comes_back_as_it_was() -> None:
     back = answer(engine, order("c-4", tuple(range(2, 42)), 1, most=4))
     assert back.usage.cached > 0
     assert back.ids == reference("llama", tuple(range(2, 42)), 4)
-    engine.forget(Forget(conversation="c-3", at_once=True))
+    engine.forget(Forget(conversation="c-3"))
     assert answer(engine, order("c-3", tuple(range(2, 42)), 1, most=4)).usage.cached == 0

@@ -7,7 +7,7 @@ from stream_worker.contracts.internal import state_key
 from stream_worker.errors import Code, Fatal
 from stream_worker.inference.engine import Capabilities
 from stream_worker.inference.stepper import Stepper
-from stream_worker.orders import Failed, Fault, Forget, Generate, Result, TurnRef
+from stream_worker.orders import Failed, Fault, Generate, Keeping, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason, FallbackReason
 from stream_worker.record import Outgoing
 from tests.unit.worker.rig import Rig, settings
@@ -61,7 +61,7 @@ class Failing:
     def cancel(self, ref: TurnRef) -> None:
         self._inner.cancel(ref)
 
-    def forget(self, order: Forget) -> None:
+    def forget(self, order: Keeping) -> None:
         self._inner.forget(order)
 
     def step(self) -> list[Result]:
