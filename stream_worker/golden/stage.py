@@ -22,11 +22,12 @@ from stream_worker.embedded.memory_broker import MemoryBroker
 from stream_worker.embedded.memory_edge import MemoryEdge
 from stream_worker.golden.actions import ScriptedCaller
 from stream_worker.golden.quiet import Quiet
+from stream_worker.inbox import InlineInbox
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Encoder, Stepper
 from stream_worker.loading import Loading, context_tokens
-from stream_worker.orders import Call, Generate, Result
+from stream_worker.orders import Call, Generate
 from stream_worker.settings import Settings
 from stream_worker.stages.prompter import MessagePrompter, Prompter
 from stream_worker.worker import Worker
@@ -39,30 +40,6 @@ _MOST_S = 600.0
 """Within this time, of the stage's clock, everything that was sent must have settled."""
 
 Fields = Mapping[str, Any]
-
-
-class Inbox:
-    """Waiting lets the device run and moves the clock, no further than the next thing that is due."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self._clock = clock
-        self._results: list[Result] = []
-        self.device: InlineDevice | None = None
-
-    def put(self, result: Result) -> None:
-        self._results.append(result)
-
-    def drain(self) -> list[Result]:
-        assert self.device is not None
-        self.device.pump()
-        results, self._results = self._results, []
-        return results
-
-    def wait(self, seconds: float) -> None:
-        assert self.device is not None
-        self.device.pump()
-        if not self._results:
-            self._clock.advance(min(seconds, self.device.seconds_until_ready()))
 
 
 class _NoWatchdog:
@@ -88,13 +65,14 @@ class Stage:
         self.clock = ManualClock()
         self.broker = MemoryBroker.for_settings(settings, self.clock)
         self._bots = bots
-        self._inbox = Inbox(self.clock)
+        self._inbox = InlineInbox(self.clock.advance)
         self.caller = ScriptedCaller(self._inbox.put)
         self._script: list[str] = []
         self._seconds_per_word = seconds_per_word
         models = Models(stepper=model.models.stepper if model else self._scripted, encoder=encoder)
-        device = self._inbox.device = InlineDevice(models, self._inbox.put, self.clock)
-        self._prompter: Prompter = model.prompter(context_tokens(device)) if model else MessagePrompter()
+        self._device = InlineDevice(models, self._inbox.put, self.clock)
+        self._inbox.pumped.append(self._device)
+        self._prompter: Prompter = model.prompter(context_tokens(self._device)) if model else MessagePrompter()
         self.observer = Quiet()
         self._sent = 0
         self._number = 0
@@ -158,12 +136,11 @@ class Stage:
         edge = MemoryEdge(self.broker, self.settings, self.clock, transactional_id="golden")
         connection = Connection(edge, self.clock)
         connection.open()
-        assert self._inbox.device is not None
         parts = Parts(
             edge=edge,
             connection=connection,
             store=MemoryStore(),
-            engine=self._inbox.device,
+            engine=self._device,
             inbox=self._inbox,
             caller=self.caller,
             prompter=self._prompter,

@@ -43,11 +43,9 @@ def scene(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sce
 
 
 @pytest.mark.parametrize("panel", _PANELS, ids=lambda panel: panel.title)
-def test_every_query_of_a_panel_returns_numbers_within_a_second(panel: Panel, scene: Scene) -> None:
+def test_every_query_of_a_panel_returns_numbers(panel: Panel, scene: Scene) -> None:
     for query in panel.queries:
-        asked = time.monotonic()
         series = scene.prometheus.range(filled(query.promql), SOAK_S)
-        assert time.monotonic() - asked < 1.0
         assert series, query.promql
         assert any(math.isfinite(float(number)) for each in series for _, number in each["values"]), query.promql
 

@@ -1,6 +1,5 @@
 """The demo bot's examples on the real encoder: what its users type is understood."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +94,9 @@ def test_nine_of_ten_messages_never_seen_are_understood(heads: Heads) -> None:
     assert len(missed) <= len(texts) / 10, missed
 
 
-def test_a_text_of_a_megabyte_is_read_in_no_time(heads: Heads) -> None:
-    started = time.monotonic()
-    _understand(heads, ["weather in Beijing " * 50_000, "x" * 1_000_000])
-    assert time.monotonic() - started < 10
+def test_of_a_text_of_a_megabyte_the_beginning_is_read(heads: Heads) -> None:
+    pieces = ("weather in Beijing ", "x")
+    long, short = ([piece * (length // len(piece)) for piece in pieces] for length in (1_000_000, 10_000))
+    assert [best_intent(each) for each in _understand(heads, long)] == [
+        best_intent(each) for each in _understand(heads, short)
+    ]

@@ -16,11 +16,12 @@ from stream_worker.bot.bots import ANY, Binding, Bots
 from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import MemoryStore, Store
+from stream_worker.inbox import InlineInbox
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Stepper
 from stream_worker.kafka.edge import Identity, KafkaEdge
-from stream_worker.orders import Generate, Result
+from stream_worker.orders import Generate
 from stream_worker.settings import Settings
 from stream_worker.stages.prompter import MessagePrompter
 from stream_worker.worker import Worker
@@ -44,29 +45,6 @@ def scripted(
 ) -> MakeStepper:
     """An engine that answers `reply`, with so many seconds a word."""
     return lambda clock: ScriptedStepper(clock, seconds=seconds, reply=reply)
-
-
-class _Inbox:
-    """Waiting lets the device run."""
-
-    def __init__(self) -> None:
-        self._results: list[Result] = []
-        self.device: InlineDevice | None = None
-
-    def put(self, result: Result) -> None:
-        self._results.append(result)
-
-    def drain(self) -> list[Result]:
-        assert self.device is not None
-        self.device.pump()
-        results, self._results = self._results, []
-        return results
-
-    def wait(self, seconds: float) -> None:
-        assert self.device is not None
-        self.device.pump()
-        if not self._results:
-            time.sleep(min(seconds, self.device.seconds_until_ready()))
 
 
 class _NoWatchdog:
@@ -125,16 +103,17 @@ class Cluster:
         self._edges.append(edge)
         connection = Connection(edge, self._clock)
         connection.open()
-        inbox, journal = _Inbox(), Journal()
+        inbox, journal = InlineInbox(time.sleep), Journal()
         models = Models(stepper=lambda: self._stepper(self._engine_clock), encoder=lambda: None)
-        inbox.device = InlineDevice(models, inbox.put, self._engine_clock)
+        device = InlineDevice(models, inbox.put, self._engine_clock)
+        inbox.pumped.append(device)
         worker = assemble(
             settings,
             Parts(
                 edge=edge,
                 connection=connection,
                 store=store or MemoryStore(),
-                engine=inbox.device,
+                engine=device,
                 inbox=inbox,
                 caller=NoCaller(),
                 prompter=MessagePrompter(),
@@ -146,7 +125,7 @@ class Cluster:
             ),
         )
         worker.join()
-        self.workers[name] = LocalWorker(worker, edge, inbox.device, journal)
+        self.workers[name] = LocalWorker(worker, edge, device, journal)
         return self.workers[name]
 
     def stop(self, name: str = "a") -> None:

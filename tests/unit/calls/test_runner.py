@@ -1,7 +1,6 @@
 """What both loops promise: the one on a thread, and the one in a time that is moved by hand."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from threading import Event, current_thread
 from typing import Protocol
@@ -197,7 +196,6 @@ def test_sleeps_and_timeouts_follow_the_clock_that_is_moved_by_hand() -> None:
         except TimeoutError:
             seen.append(("timed out", clock.monotonic()))
 
-    started = time.monotonic()
     io.start("key", sleeps)
     assert io.seconds_until_ready() == 0
     io.pump()
@@ -205,7 +203,6 @@ def test_sleeps_and_timeouts_follow_the_clock_that_is_moved_by_hand() -> None:
         clock.advance(wait)
         io.pump()
     assert [(what, round(when, 6)) for what, when in seen] == [("slept", 60), ("timed out", 90.1)]
-    assert time.monotonic() - started < DEADLINE_S
     io.close()
 
 

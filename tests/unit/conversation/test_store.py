@@ -1,9 +1,15 @@
 """The local copy: what it keeps, when it may be gone on with, and what a bad disk does to it."""
 
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from stream_worker.clock import ManualClock
 from stream_worker.conversation.copy import LocalCopy, tail_start
@@ -65,6 +71,57 @@ def test_a_damaged_copy_is_made_anew(tmp_path: Path) -> None:
     again = RocksStore(tmp_path)
     assert (again.copy(0), again.get(0, b"k")) == (None, None)
     again.close()
+
+
+_KEYS = st.sampled_from([b"", b"a", b"b", b"p", b"o", b"v", b"\0", b"\xff", b"\0\0\0\1v"])
+_CHANGES = st.dictionaries(_KEYS, st.one_of(st.none(), st.binary(max_size=4)), max_size=4)
+
+
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 255, 256]), st.one_of(st.none(), _CHANGES)), max_size=20))
+def test_the_disk_holds_what_a_dictionary_would(steps: list[tuple[int, dict[bytes, bytes | None] | None]]) -> None:
+    """Also of keys that look like parts of ours; None begins a partition anew."""
+    clock = ManualClock()
+    with TemporaryDirectory() as folder:
+        disk, model = RocksStore(Path(folder), clock), MemoryStore(clock)
+        for position, (partition, changes) in enumerate(steps):
+            for store in (disk, model):
+                if changes is None:
+                    store.begin(partition, f"o{position}")
+                else:
+                    store.apply(partition, changes, position)
+            for each in (0, 1, 255, 256):
+                assert list(disk.keys(each)) == list(model.keys(each))
+                assert [disk.get(each, key) for key in disk.keys(each)] == [
+                    model.get(each, key) for key in model.keys(each)
+                ]
+        disk.close()
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from stream_worker.conversation.store import RocksStore
+
+store = RocksStore(Path(sys.argv[1]))
+store.begin(0, "o")
+for position in range(1, 31):
+    store.apply(0, {b"a": b"%d" % position, b"b": b"%d" % position}, position)
+    if position == 20:
+        store._db.flush(True)
+os._exit(9)
+"""
+
+
+def test_a_killed_process_leaves_values_and_position_of_one_batch(tmp_path: Path) -> None:
+    """At the least what was flushed: nothing is logged beside it."""
+    assert subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False).returncode == 9
+    left = RocksStore(tmp_path)
+    copy = left.copy(0)
+    assert copy is not None
+    assert copy.position >= 20
+    assert left.get(0, b"a") == left.get(0, b"b") == b"%d" % copy.position
+    left.close()
 
 
 def test_two_processes_cannot_have_one_folder(tmp_path: Path) -> None:

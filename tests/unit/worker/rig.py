@@ -21,6 +21,7 @@ from stream_worker.conversation.store import MemoryStore, Store
 from stream_worker.embedded.memory_broker import MemoryBroker
 from stream_worker.embedded.memory_edge import MemoryEdge
 from stream_worker.errors import PartitionRefused, StreamWorkerError
+from stream_worker.inbox import InlineInbox
 from stream_worker.inference.device import InlineDevice, Models
 from stream_worker.inference.scripted import ScriptedStepper, derived_reply
 from stream_worker.inference.stepper import Encoder, Stepper
@@ -135,36 +136,6 @@ class Journal:
         self.replaced += 1
 
 
-class InlineInbox:
-    """Waiting lets the device run and moves the clock, no further than the next thing that is due."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self._clock = clock
-        self._results: list[Result] = []
-        self.device: InlineDevice | None = None
-        self.io = InlineIo(clock)
-
-    def put(self, result: Result) -> None:
-        self._results.append(result)
-
-    def drain(self) -> list[Result]:
-        self._pump()
-        results, self._results = self._results, []
-        return results
-
-    def wait(self, seconds: float) -> None:
-        self._pump()
-        if not self._results:
-            assert self.device is not None
-            self._clock.advance(min(seconds, self.device.seconds_until_ready(), self.io.seconds_until_ready()))
-            self._pump()
-
-    def _pump(self) -> None:
-        assert self.device is not None
-        self.device.pump()
-        self.io.pump()
-
-
 class NoCaller:
     """Of bots that call nobody."""
 
@@ -183,7 +154,7 @@ class RunningWorker:
     worker: Worker
     edge: MemoryEdge
     journal: Journal
-    inbox: InlineInbox
+    io: InlineIo
 
 
 class Rig:
@@ -228,12 +199,13 @@ class Rig:
         edge = MemoryEdge(self.broker, self.settings, self.clock, transactional_id=f"test-{name}")
         connection = Connection(edge, self.clock)
         connection.open()
-        inbox, journal = InlineInbox(self.clock), Journal()
+        inbox, io, journal = InlineInbox(self.clock.advance), InlineIo(self.clock), Journal()
         models = Models(
             stepper=lambda: self._wrap(self.stepper(self.clock)),
             encoder=lambda: self._encoder,
         )
-        inbox.device = InlineDevice(models, inbox.put, self.clock)
+        device = InlineDevice(models, inbox.put, self.clock)
+        inbox.pumped += [device, io]
         loading = Loading(models, lambda _: self._prompter, self._generator)
         worker = assemble(
             self.settings,
@@ -241,19 +213,19 @@ class Rig:
                 edge=edge,
                 connection=connection,
                 store=self.stores.get(name) or MemoryStore(self.clock),
-                engine=loading.engine(inbox.device, inbox.io, inbox.put),
+                engine=loading.engine(device, io, inbox.put),
                 inbox=inbox,
                 caller=self._caller(inbox.put),
                 prompter=self._prompter,
                 bots=self._bots,
-                observer=self._listening(inbox.device, self.clock) if self._listening and heard else journal,
+                observer=self._listening(device, self.clock) if self._listening and heard else journal,
                 watchdog=_NoWatchdog(),
                 clock=self.clock,
                 settings_hash="settings",
             ),
         )
         worker.join()
-        self.workers[name] = RunningWorker(worker, edge, journal, inbox)
+        self.workers[name] = RunningWorker(worker, edge, journal, io)
         return self.workers[name]
 
     def kill(self, name: str = "w0") -> None:

@@ -83,3 +83,37 @@ def test_a_state_that_was_cut_leaves_the_overlay() -> None:
         rig.run(1.0)
     assert len(rig.replies) == 40
     assert not any(assignment.states._overlay for assignment in worker._assignments.values())
+
+
+def _aborting(rig: Rig, times: int, *, rebalancing: bool) -> list[str]:
+    """So many transactions in a row are aborted while one event waits; the aborts that the worker told of."""
+    left = [Aborted("INVALID_TXN_STATE", rebalancing)] * times
+    commit = MemoryTransactions.commit
+
+    def aborts(self: MemoryTransactions, batch: Batch) -> CommitResult:
+        return left.pop() if left else commit(self, batch)
+
+    with patch.object(MemoryTransactions, "commit", aborts):
+        rig.send(message_id=f"m-{times}-{rig.clock.now_ms()}", text="hello")
+        rig.run(3.0)
+    return rig.workers["w0"].journal.aborts
+
+
+def test_so_many_aborts_in_a_row_end_the_process() -> None:
+    rig = Rig(settings(kafka={"max_aborts_in_a_row": 5}))
+    rig.start()
+    rig.run(0.5)
+    for _ in range(3):
+        _aborting(rig, 4, rebalancing=False)
+    assert len(rig.replies) == 3, "a commit between them begins the count anew"
+    with pytest.raises(Fatal, match="5 transactions in a row") as ended:
+        _aborting(rig, 5, rebalancing=False)
+    assert ended.value.code is Code.TOO_MANY_ABORTS
+
+
+def test_the_aborts_of_a_group_that_rebalances_are_not_counted() -> None:
+    rig = Rig(settings(kafka={"max_aborts_in_a_row": 5}))
+    rig.start()
+    rig.run(0.5)
+    assert len(_aborting(rig, 50, rebalancing=True)) == 50
+    assert len(rig.replies) == 1

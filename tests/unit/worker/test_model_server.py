@@ -54,7 +54,7 @@ def rig_over(server: Server, **admission: object) -> Rig:
 
 def close(rig: Rig) -> None:
     for running in rig.workers.values():
-        running.inbox.io.close()
+        running.io.close()
 
 
 def test_a_server_that_is_away_for_a_minute_costs_no_attempt_and_no_dead_letter() -> None:

@@ -6,9 +6,12 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from stream_worker.bot.bot import Fallback, IntentRule, TemplateReply
+from stream_worker.bot.bots import ANY, Binding
 from stream_worker.bot.phrase import Phrase, Template
+from stream_worker.contracts.dead_letter import REASON
 from stream_worker.inference.scripted import derived_reply
 from stream_worker.orders import Generate
+from stream_worker.outcome import DeadLetterReason
 from stream_worker.tokens import PromptMessages
 from tests.unit.worker.rig import MODEL_BOT, Rig, settings
 
@@ -104,6 +107,43 @@ def test_deltas_of_the_highest_attempt_add_up_to_the_reply(deltas: str) -> None:
     assert pieces[-1]["state"] == "done"
     if deltas == "raw":
         assert len(pieces) > 2
+
+
+def test_without_deltas_the_reply_is_all_that_is_published_of_a_generation() -> None:
+    rig = Rig(settings(outputs={"deltas": "off", "delta_interval_ms": 0}), seconds=lambda _: 0.05)
+    rig.start()
+    rig.send(message_id="m-1", text="hello")
+    rig.run(3.0)
+    rig.send(message_id="m-2", text="hello")
+    rig.run(0.1)
+    rig.send(message_id="e-1", type="handoff")
+    rig.run(3.0)
+    assert len(rig.replies) == 1
+    assert rig.broker.records(rig.settings.topics.deltas) == []
+    assert rig.outcomes == {"m-1": ["replied"], "m-2": ["withdrawn"], "e-1": ["silent"]}
+
+
+def test_an_event_that_no_bot_answers_is_a_dead_letter_with_what_came() -> None:
+    rig = Rig()
+    rig._bots.replace((Binding(ANY, "web", MODEL_BOT),))
+    running = rig.start()
+    sent = rig.send(message_id="m-1", text="hello", channel="sms")
+    rig.send(message_id="m-2", text="hello", channel="web")
+    rig.run(2.0)
+    assert rig.outcomes == {"m-1": ["dead_lettered"], "m-2": ["replied"]}
+    assert [reason for reason, _ in running.journal.dead] == [DeadLetterReason.NO_BOT]
+    (letter,) = rig.broker.read_committed(rig.settings.topics.dead_letters)
+    assert (letter.key, letter.value) == (sent.key, sent.value)
+    assert dict(letter.headers)[REASON] == b"no_bot"
+
+
+def test_an_event_of_any_kind_needs_no_bot_where_nothing_is_to_be_answered() -> None:
+    rig = Rig()
+    rig._bots.replace(())
+    rig.start()
+    rig.send(message_id="e-1", type="erasure")
+    rig.run(1.0)
+    assert rig.outcomes == {"e-1": ["silent"]}
 
 
 def test_an_edit_of_a_running_message_starts_it_again_and_settles_with_it() -> None:
