@@ -1,7 +1,9 @@
 """Decisions need no client and no model library: their tests pass where neither can be imported."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -44,3 +46,22 @@ def test_an_edge_does_not(tmp_path: Path) -> None:
     edge.write_text("import stream_worker.kafka.gateway\n", encoding="utf-8")
     done = run_without_libraries(str(edge))
     assert "confluent_kafka is refused here" in done.stdout
+
+
+_ROOM = re.compile(r"^\| `(\w+)/` \| ((?:`[\w.*]+`(?:, )?)+) \|", re.MULTILINE)
+
+
+def test_what_rooms_may_import_of_each_other_is_what_the_docs_list() -> None:
+    _, _, section = (ROOT / "docs" / "architecture.md").read_text("utf-8").partition("### What a room may import")
+    listed = {room: set(re.findall(r"`([\w.*]+)`", imports)) for room, imports in _ROOM.findall(section)}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    beside = {each["name"].split()[0]: each for each in contracts if "imports no room beside it" in each["name"]}
+    allowed = {
+        room: {imported.partition(" -> stream_worker.")[2] for imported in each["ignore_imports"]}
+        for room, each in beside.items()
+        if "ignore_imports" in each
+    }
+    assert allowed == listed
+    rooms = {f"stream_worker.{room}" for room in beside}
+    for room, each in beside.items():
+        assert rooms - {f"stream_worker.{room}"} <= set(each["forbidden_modules"]), room
