@@ -32,6 +32,8 @@ from tests.unit.worker.rig import MODEL_BOT, Journal, NoCaller
 T = TypeVar("T")
 
 _DEADLINE_S = 20.0
+_START_S = 120.0
+"""A hang guard: a worker process starts within this on a machine that is busy with other things."""
 _LOOK_EVERY_S = 0.05
 
 #: Groups and commits as quick as a broker allows, for `settings_for(kafka=QUICK)`.
@@ -170,6 +172,7 @@ class Cluster:
         self.run_until(
             lambda: all(self._term(partition) >= term for partition in partitions),
             f"partitions {partitions} are taken with term {term}",
+            _START_S,
         )
 
     def _term(self, partition: int) -> int:

@@ -17,6 +17,8 @@ from tests.eventually import eventually
 from tests.kafka.conftest import SettingsFor
 
 _CALL_S = 10.0
+_HANG_S = 120.0
+"""Nothing that is waited for takes so long, on however busy a machine."""
 
 
 class HangingTransaction:
@@ -96,7 +98,7 @@ class KafkaHarness:
                     partitions.discard(partition_of(message))
                 return not partitions
 
-            eventually(is_read)
+            eventually(is_read, _HANG_S)
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
     def hang(
@@ -111,10 +113,10 @@ class KafkaHarness:
         return transaction
 
     def until(self, condition: Callable[[], bool]) -> None:
-        eventually(condition)
+        eventually(condition, _HANG_S)
 
     def fall_silent(self, member: Member) -> None:
-        eventually(lambda: member.subscription.membership() is None)
+        eventually(lambda: member.subscription.membership() is None, _HANG_S)
 
     def close(self) -> None:
         for edge in self._edges:
