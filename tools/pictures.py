@@ -211,6 +211,7 @@ PAGES = {
     "conversation": "/conversation?id=ada",
     "try": "/try?id=ada",
     "letters": "/letters",
+    "redrive": "/letters/redrive?reason=invalid_json",
     "group": "/group",
     "dashboards": "/dashboards",
     "contracts": "/contracts",
@@ -220,7 +221,9 @@ PAGES = {
 SHOWN = (
     ("overview", WIDE, "light"),
     ("conversation", WIDE, "light"),
+    ("conversation", WIDE, "dark"),
     ("conversation", NARROW, "dark"),
+    ("letters", WIDE, "light"),
     ("group", WIDE, "dark"),
     ("dashboards", WIDE, "light"),
 )

@@ -22,8 +22,18 @@ def console(
         bool, typer.Option("--allow-changes", help="Offer what writes events: try it, take over, answer, erase.")
     ] = False,
     token_file: Annotated[Path | None, typer.Option(help="A file with the token that whoever looks must give.")] = None,
+    masked_token_file: Annotated[
+        Path | None, typer.Option(help="A second token: who gives it sees personal data masked, and changes nothing.")
+    ] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="Mask personal data for everybody.")] = False,
     who: Annotated[str | None, typer.Option(help="Whose name stands in events; without it, the user's.")] = None,
     prometheus: Annotated[str | None, typer.Option(help="Prometheus, http://host:9090, for the dashboards.")] = None,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="A worker's http://host:port, for its cache and beats. May be repeated.")
+    ] = None,
+    trace_url: Annotated[
+        str | None, typer.Option(help="Where traces are looked at, such as http://jaeger:16686/trace/{trace_id}.")
+    ] = None,
     dashboards: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="A folder with Grafana's dashboards.")
     ] = None,
@@ -44,6 +54,10 @@ def console(
         port=port,
         allow_changes=allow_changes,
         token_file=token_file,
+        masked_token_file=masked_token_file,
+        masks=mask,
+        workers=tuple(worker or ()),
+        trace_url=trace_url,
         who=who or getpass.getuser(),
         prometheus=prometheus,
         dashboards=dashboards,

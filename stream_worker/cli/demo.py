@@ -203,6 +203,7 @@ def _web_page(settings: "Settings") -> Iterator[str]:
 
     folder, port = settings.conversation.state_dir.parent, _free_port()
     arguments = ["--config", str(folder / _CONFIG), "--port", str(port), "--allow-changes"]
+    arguments += ["--worker", f"http://127.0.0.1:{settings.observability.port}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     with (folder / _CONSOLE_LOG).open("wb") as log:
         child = subprocess.Popen(

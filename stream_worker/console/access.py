@@ -3,10 +3,12 @@
 Without a token the console answers only requests that name a loopback host:
 another site cannot reach it by a name of its own that leads here. Forms carry
 a token that other sites cannot read. Nothing is loaded from anywhere else.
+A second token may let people in who see personal data masked, and change nothing.
 """
 
 import secrets
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import ip_address
 
 from starlette.datastructures import MutableHeaders
@@ -28,31 +30,48 @@ _HEADERS = {
 }
 
 
+class Role(StrEnum):
+    FULL = "full"
+    MASKED = "masked"
+    """Sees personal data masked, and may change nothing."""
+
+
 @dataclass(slots=True)
 class Access:
-    """`token` is None where everybody on this machine may look."""
+    """`token` is None where everybody on this machine may look, as `everybody` may.
+
+    `masked_token` lets in those who are to see less; it comes only beside `token`.
+    """
 
     token: str | None
+    masked_token: str | None = None
+    everybody: Role = Role.FULL
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    _sessions: dict[str, None] = field(default_factory=dict)
+    _sessions: dict[str, Role] = field(default_factory=dict)
 
     def sign_in(self, token: str) -> str | None:
         """A new session's secret, where the token is right."""
-        if self.token is None or not secrets.compare_digest(token.encode(), self.token.encode()):
+        role = self._role_of(token)
+        if role is None:
             return None
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = None
+        self._sessions[session] = role
         while len(self._sessions) > _MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         return session
 
-    def is_known(self, request: Request) -> bool:
+    def role(self, request: Request) -> Role | None:
+        """What who asks may see; None who may not look at all."""
         if self.token is None:
-            return True
+            return self.everybody
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if bearer and secrets.compare_digest(bearer.encode(), self.token.encode()):
-            return True
-        return request.cookies.get(SESSION_COOKIE, "") in self._sessions
+        return self._role_of(bearer) or self._sessions.get(request.cookies.get(SESSION_COOKIE, ""))
+
+    def _role_of(self, token: str) -> Role | None:
+        for role, known in ((Role.FULL, self.token), (Role.MASKED, self.masked_token)):
+            if known and secrets.compare_digest(token.encode(), known.encode()):
+                return role
+        return None
 
     def is_ours(self, given: str) -> bool:
         """Whether a form was made by a page of ours."""
@@ -96,7 +115,7 @@ class Guard:
     def _refusal(self, request: Request) -> ASGIApp | None:
         if self._access.token is None and not is_loopback(request.url.hostname or ""):
             return PlainTextResponse("Open the console by 127.0.0.1 or localhost, or start it with --token-file.", 421)
-        if request.url.path.startswith(_OPEN_PATHS) or self._access.is_known(request):
+        if request.url.path.startswith(_OPEN_PATHS) or self._access.role(request) is not None:
             return None
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             return RedirectResponse("/sign-in", 303)

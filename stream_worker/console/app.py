@@ -24,16 +24,19 @@ from starlette.staticfiles import StaticFiles
 
 from stream_worker import __version__
 from stream_worker.console import formats, pages
-from stream_worker.console.access import SESSION_COOKIE, Access, Guard
+from stream_worker.console.access import SESSION_COOKIE, Access, Guard, Role
 from stream_worker.console.board import LETTERS, LIST, of_conversation
 from stream_worker.console.changes import Change, event_of
 from stream_worker.console.conversation import Conversation
 from stream_worker.console.dashboards import Dashboard, PrometheusAway, Span, draw
 from stream_worker.console.feed import GROUP, View, now_ms
 from stream_worker.console.golden import golden
+from stream_worker.console.letters import Return
+from stream_worker.console.redrive import Desk
 from stream_worker.console.reference import channels
 from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.event_sender import Place
+from stream_worker.kafka.letters import Fate
 from stream_worker.outcome import Outcome
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import Resolved
@@ -43,6 +46,7 @@ _MAX_FORM_BYTES = 128 * 1024
 _STREAM_PING_S = 15
 _SPANS_S = (900, 3_600, 6 * 3_600, 24 * 3_600)
 _HOUR_MS = 3_600_000
+_READ_ONLY = PlainTextResponse("The console is read-only: start it with --allow-changes.", 403)
 
 
 class Sender(Protocol):
@@ -53,13 +57,15 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class Console:
-    """The handlers. `sender` is None where nothing may be changed."""
+    """The handlers. `sender` and `desk` are None where nothing may be changed; `trace_url` has `{trace_id}` in it."""
 
     resolved: Resolved
     view: View
     access: Access
     sender: Sender | None
     who: str
+    desk: Desk | None = None
+    trace_url: str | None = None
     dashboards: list[Dashboard] = field(default_factory=list)
     prometheus: str | None = None
     _templates: Environment = field(init=False)
@@ -89,6 +95,8 @@ class Console:
                 Route("/change", self.change, methods=["POST"]),
                 Route("/try", self.try_it),
                 Route("/letters", self.letters),
+                Route("/letters/redrive", self.redrive_preview),
+                Route("/letters/redrive", self.redrive, methods=["POST"]),
                 Route("/group", self.group),
                 Route("/dashboards", self.dashboard),
                 Route("/dashboards/data", self.dashboard_data),
@@ -108,6 +116,7 @@ class Console:
         values = {
             "tiles": tiles,
             "letters": self.view.board.letters.since(now - _HOUR_MS),
+            "has_vitals": any(each.vitals for each in self.view.group.members) if self.view.group else True,
             "watch": [GROUP, LIST, LETTERS],
         }
         return self._page(request, "overview", values)
@@ -115,7 +124,8 @@ class Console:
     async def conversations(self, request: Request) -> Response:
         query = request.query_params
         wanted = pages.Filter(
-            **{name: query.get(name, "") for name in ("q", "intent", "outcome", "language", "holder")}
+            **{name: query.get(name, "") for name in ("q", "intent", "outcome", "language", "holder")},
+            masks=self._masks(request),
         )
         start = int(start) if (start := query.get("start", "0")).isdigit() else 0
         found = pages.listing(self.view.board, wanted, start)
@@ -149,7 +159,8 @@ class Console:
     def _conversation(self, request: Request, name: str, found: Conversation) -> Response:
         values = {
             "conversation": found,
-            "entries": list(pages.entries(found)),
+            "entries": list(pages.entries(found, masks=self._masks(request))),
+            "trace_url": self.trace_url,
             "change": Change,
             "watch": [of_conversation(found.key)],
         }
@@ -160,6 +171,8 @@ class Console:
         found = self.view.board.conversations.get(key)
         if found is None:
             return PlainTextResponse("Nothing of this conversation lies in the window that is kept.", 404)
+        if self._masks(request):
+            return PlainTextResponse("A conversation is saved only by who may read it.", 403)
         name = "".join(char if char.isalnum() or char in "-_" else "-" for char in key) or "conversation"
         headers = {"Content-Disposition": f'attachment; filename="{name}.yaml"'}
         return Response(golden(key, pages.golden_steps(found)), media_type="application/yaml", headers=headers)
@@ -167,10 +180,8 @@ class Console:
     async def change(self, request: Request) -> Response:
         """Writes an event. The page shows what came of it as it shows everything: when it is in the topics."""
         form = await _form(request)
-        if not self.access.is_ours(form.get("csrf", "")):
-            return PlainTextResponse("This form is not of this page: load it again.", 403)
-        if self.sender is None:
-            return PlainTextResponse("The console is read-only: start it with --allow-changes.", 403)
+        if (refusal := self._refused(request, form)) is not None or self.sender is None:
+            return refusal or _READ_ONLY
         key, back = form.get("id", ""), form.get("back", "")
         tenant, _, conversation = key.rpartition("/") if self.settings.admission.tenants else ("", "", key)
         try:
@@ -187,15 +198,51 @@ class Console:
 
     async def letters(self, request: Request) -> Response:
         query = request.query_params
-        letters = self.view.board.letters
+        letters, reason, worker = self.view.board.letters, query.get("reason", ""), query.get("worker", "")
         values = {
             "groups": letters.groups(),
-            "reason": query.get("reason", ""),
-            "letters": letters.newest(query.get("reason", "")),
+            "reason": reason,
+            "worker": worker,
+            "letters": letters.newest(reason, worker),
+            "going": letters.going_back(reason, worker),
             "opened": letters.find(query.get("id", "")),
+            "sent": int(sent) if (sent := query.get("sent", "")).isdigit() else None,
             "watch": [LETTERS],
         }
         return self._page(request, "letters", values)
+
+    async def redrive_preview(self, request: Request) -> Response:
+        """How many letters would be sent back, before they are: one, or those of a filter."""
+        query = request.query_params
+        letters, reason, worker = self.view.board.letters, query.get("reason", ""), query.get("worker", "")
+        one = letters.find(query.get("id", ""))
+        if one is not None:
+            going = Return(() if one.is_cut else (one,), before=int(one.fate is not Fate.OPEN), cut=int(one.is_cut))
+        else:
+            going = letters.going_back(reason, worker)
+        values: dict[str, Any] = {
+            "going": going,
+            "one": one,
+            "reason": reason,
+            "worker": worker,
+            "who": self.who,
+            "watch": [],
+        }
+        return self._page(request, "redrive", values)
+
+    async def redrive(self, request: Request) -> Response:
+        """Sends back exactly what was shown, less what somebody else has sent back meanwhile."""
+        form = await _form(request)
+        if (refusal := self._refused(request, form)) is not None or self.desk is None:
+            return refusal or _READ_ONLY
+        desk, places, again = self.desk, frozenset(form.get("places", "").split()), form.get("again") == "yes"
+        if not places:
+            return PlainTextResponse("There is no letter to send back.", 422)
+        try:
+            sent = await to_thread.run_sync(lambda: desk.send_back(places, by=self.who, again=again))
+        except StreamWorkerError as error:
+            return PlainTextResponse(str(error), 503)
+        return RedirectResponse(f"/letters?{urlencode({'reason': form.get('reason', ''), 'sent': sent})}", 303)
 
     async def group(self, request: Request) -> Response:
         return self._page(request, "group", {"watch": [GROUP]})
@@ -235,7 +282,7 @@ class Console:
         """Server-sent events of what `watch` names: `changed`, `delta`, or `reset` where something was missed."""
         watched = frozenset(request.query_params.getlist("watch"))
         last_id = request.headers.get("Last-Event-ID") or request.query_params.get("after")
-        hub = self.view.hub
+        hub, masks = self.view.hub, self._masks(request)
 
         async def events() -> AsyncIterator[ServerSentEvent]:
             # An id at once, so that a browser that is cut off before anything happens knows where it was.
@@ -243,9 +290,10 @@ class Console:
                 yield ServerSentEvent(data="{}", event="hello", id=hub.id_of(None))
             async for notice in hub.follow(watched, last_id):
                 number = hub.id_of(notice)
+                # A preview is text, piece by piece: nothing that could be masked as a whole.
                 if notice is None:
                     yield ServerSentEvent(data="{}", event="reset", id=number)
-                elif notice.delta is not None:
+                elif notice.delta is not None and not masks:
                     yield ServerSentEvent(data=orjson.dumps(notice.delta).decode(), event="delta", id=number)
                 else:
                     names = orjson.dumps(sorted(notice.names)).decode()
@@ -271,6 +319,18 @@ class Console:
         response.set_cookie(SESSION_COOKIE, session, httponly=True, samesite="strict", secure=secure)
         return response
 
+    def _masks(self, request: Request) -> bool:
+        """Whether personal data is masked for who asks: also for who may not look at all, and signs in."""
+        return self.access.role(request) is not Role.FULL
+
+    def _refused(self, request: Request, form: Mapping[str, str]) -> Response | None:
+        """Why a change is not made, if it is not."""
+        if not self.access.is_ours(form.get("csrf", "")):
+            return PlainTextResponse("This form is not of this page: load it again.", 403)
+        if self._masks(request):
+            return PlainTextResponse("Who sees personal data masked may change nothing.", 403)
+        return None
+
     def _missing(self, request: Request, sentence: str) -> Response:
         return self._page(request, "missing", {"sentence": sentence, "watch": []}, 404)
 
@@ -282,7 +342,9 @@ class Console:
             "application": self.settings.application_id,
             "version": __version__,
             "csrf": self.access.csrf,
-            "may_change": self.sender is not None,
+            "masks": self._masks(request),
+            "may_change": self.sender is not None and not self._masks(request),
+            "may_redrive": self.desk is not None and not self._masks(request),
             "view": self.view,
             "now": now_ms(),
             "stream_id": self.view.hub.id_of(None),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from stream_worker.console.conversation import Conversation
 from stream_worker.console.letters import Letters
@@ -28,6 +28,7 @@ from stream_worker.conversation.state import EMPTY, load_state
 from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.topics import Role
 from stream_worker.record import Record
+from stream_worker.trace_context import read_traceparent
 
 MAX_CONVERSATIONS = 10_000
 MAX_BYTES = 256 << 20
@@ -75,7 +76,7 @@ class Board:
             return None
         try:
             return self._readers()[role](record)
-        except (ValidationError, orjson.JSONDecodeError, UnicodeDecodeError, StreamWorkerError):
+        except (ValueError, StreamWorkerError):
             # Another version's record, or nobody's; the topics are the truth, and this is a view.
             self.unreadable += 1
             return None
@@ -113,7 +114,9 @@ class Board:
 
     def _reply(self, record: Record) -> None:
         reply = _value(_REPLY, record)
-        self._put(record, lambda of: of.take_reply(reply))
+        traceparent = next((value or b"" for name, value in record.headers if name == "traceparent"), b"")
+        trace = read_traceparent(traceparent.decode("ascii", "replace"))
+        self._put(record, lambda of: of.take_reply(reply, trace.trace_id if trace is not None else ""))
 
     def _delta(self, record: Record) -> Delta:
         delta: Delta = _value(_DELTA, record)

@@ -36,6 +36,8 @@ class Turn:
     attempt: tuple[int, int] = (0, 0)
     has_gap: bool = False
     is_void: bool = False
+    trace_id: str = ""
+    """Of the reply's `traceparent`; empty where nothing is traced."""
 
     @property
     def is_writing(self) -> bool:
@@ -144,8 +146,9 @@ class Conversation:
             # The active intent's of each sender, who spoke last comes last.
             self.slots |= dialogue.frames[-1].slots if dialogue.frames else {}
 
-    def take_reply(self, reply: Reply) -> None:
-        self.turn(reply.turn_id, reply.at).reply = reply
+    def take_reply(self, reply: Reply, trace_id: str = "") -> None:
+        turn = self.turn(reply.turn_id, reply.at)
+        turn.reply, turn.trace_id = reply, trace_id
         self._touch(reply.at)
 
     def take_analysis(self, analysis: Analysis) -> None:

@@ -17,6 +17,7 @@ import structlog
 from stream_worker.console.board import LIST, Board, of_conversation
 from stream_worker.console.group import Group, picture
 from stream_worker.console.hub import Hub
+from stream_worker.console.vitals import Vitals, ask
 from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.group_admin import GroupStatus, describe_group
 from stream_worker.kafka.topic_admin import connect
@@ -57,9 +58,9 @@ class View:
         self.is_caught_up = self.is_caught_up or not found
         self.notice()
 
-    def take_group(self, status: GroupStatus, found: dict[int, Marks]) -> None:
+    def take_group(self, status: GroupStatus, found: dict[int, Marks], vitals: Sequence[Vitals] = ()) -> None:
         self.group_trouble = None
-        self.group = picture(status, found, self.board, now_ms())
+        self.group = picture(status, found, self.board, now_ms(), vitals)
         self.hub.publish((GROUP, LIST))
 
     def notice(self) -> None:
@@ -78,13 +79,23 @@ class Feed:
     """Two threads between `start` and `stop`."""
 
     def __init__(
-        self, settings: Settings, view: View, loop: asyncio.AbstractEventLoop, *, span_s: float, most_records: int
+        self,
+        settings: Settings,
+        view: View,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        span_s: float,
+        most_records: int,
+        workers: Sequence[str] = (),
+        prometheus: str | None = None,
     ) -> None:
         self._settings = settings
         self._view = view
         self._loop = loop
         self._span_s = span_s
         self._most_records = most_records
+        self._workers = workers
+        self._prometheus = prometheus
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(job,), name=f"console-{job.__name__.strip('_')}", daemon=True)
@@ -132,7 +143,8 @@ class Feed:
             status = describe_group(admin, self._settings)
             numbers = [each.partition for each in status.partitions]
             found = dict(marks(admin, self._settings.topics.events, numbers))
-            self._hand_over(lambda status=status, found=found: self._view.take_group(status, found))  # type: ignore[misc]
+            alive = ask(self._workers, self._prometheus)
+            self._hand_over(lambda s=status, f=found, a=alive: self._view.take_group(s, f, a))  # type: ignore[misc]
             self._stopping.wait(_GROUP_EVERY_S)
 
     def _tell(self, trouble: str, job: Callable[[], None]) -> None:

@@ -1,8 +1,19 @@
-"""How numbers and times are written. Pure."""
+"""How numbers, times and texts are written, the latter masked for who may not see them."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
+
+import orjson
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
+from stream_worker.observability.redaction import redacted
+
+#: Of this process, so that nobody finds out who is who by trying ids.
+_SALT = secrets.token_bytes(16)
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
@@ -28,8 +39,13 @@ def duration(value: float | None) -> str:
     if whole < _HOUR_S:
         return f"{whole // _MINUTE_S} min"
     if whole < _DAY_S:
-        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
-    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+        return _two(whole, _HOUR_S, "h", _MINUTE_S, "min")
+    return _two(whole, _DAY_S, "d", _HOUR_S, "h")
+
+
+def _two(whole: int, large_s: int, large: str, small_s: int, small: str) -> str:
+    rest = whole % large_s // small_s
+    return f"{whole // large_s} {large}" + (f" {rest} {small}" if rest else "")
 
 
 def ago(at_ms: int | None, now_ms: int) -> str:
@@ -62,6 +78,24 @@ def words(value: str) -> str:
     return value.replace("_", " ")
 
 
+@pass_context
+def personal(context: Context, text: str) -> str:
+    """What a person wrote or is: masked for who may not see it."""
+    return redacted(text) if context["masks"] else text
+
+
+@pass_context
+def who(context: Context, sender: str) -> str:
+    """A sender's id; masked, a name that is the same for the same id while the console runs."""
+    if not context["masks"]:
+        return sender
+    return f"person {blake2b(sender.encode(), key=_SALT, digest_size=2).hexdigest()}"
+
+
+def json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "seconds": seconds,
     "duration": duration,
@@ -71,4 +105,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "clock": clock,
     "iso": iso,
     "words": words,
+    "personal": personal,
+    "who": who,
+    "json": json,
 }

@@ -1,11 +1,12 @@
 """The group as a picture: which member has which partition, and how far behind each is. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from stream_worker.console.board import Board
 from stream_worker.console.pace import Share
+from stream_worker.console.vitals import Vitals
 from stream_worker.kafka.group_admin import GroupStatus
 from stream_worker.kafka.window import Marks
 
@@ -59,9 +60,12 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """`vitals` is None where its metrics were not asked for, or do not come."""
+
     name: str
     partitions: tuple[Partition, ...]
     share: Share
+    vitals: Vitals | None = None
 
     @property
     def lag(self) -> int:
@@ -93,7 +97,9 @@ class Group:
         return max((each.age_s for each in self.partitions if each.age_s is not None), default=None)
 
 
-def picture(status: GroupStatus, marks: Mapping[int, Marks], board: Board, now: int) -> Group:
+def picture(
+    status: GroupStatus, marks: Mapping[int, Marks], board: Board, now: int, vitals: Sequence[Vitals] = ()
+) -> Group:
     partitions = tuple(
         _partition(each.partition, each.owner or UNOWNED, each.committed, marks[each.partition], board, now)
         for each in status.partitions
@@ -105,7 +111,10 @@ def picture(status: GroupStatus, marks: Mapping[int, Marks], board: Board, now: 
     members = []
     for name in names:
         theirs = tuple(each for each in partitions if each.owner == name)
-        members.append(Member(name, theirs, board.pace.share(frozenset(each.number for each in theirs), now)))
+        numbers = frozenset(each.number for each in theirs)
+        members.append(
+            Member(name, theirs, board.pace.share(numbers, now), _known_by(numbers, vitals) if name else None)
+        )
     return Group(status.group, status.state, partitions, tuple(members))
 
 
@@ -133,6 +142,12 @@ def _partition(number: int, owner: str, committed: int | None, marks: Marks, boa
         has_open_transaction=marks.stable < marks.end,
         drawn=_drawn(at, marks.end, frozenset(open_), at if ledger is None else ledger.next),
     )
+
+
+def _known_by(partitions: frozenset[int], vitals: Sequence[Vitals]) -> Vitals | None:
+    """Who has most of these partitions: amid a rebalance a worker still exports one that it gave away."""
+    found = max(vitals, key=lambda each: len(each.partitions & partitions), default=None)
+    return found if found is not None and found.partitions & partitions else None
 
 
 def _freshness(lag: int, age_s: float | None) -> Freshness:

@@ -1,9 +1,10 @@
-"""Dead letters as a person sorts them: by reason and worker version. Pure."""
+"""Dead letters as a person sorts them: by reason and worker version, with what became of each. Pure."""
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field, replace
 
 from stream_worker.contracts import dead_letter
+from stream_worker.kafka.letters import Fate
 from stream_worker.record import Record
 
 MAX_LETTERS = 2_000
@@ -22,10 +23,19 @@ class Letter:
     offset: str
     worker: str
     is_cut: bool
+    fate: Fate = Fate.OPEN
+    marked_by: str = ""
+    marked_at: int | None = None
 
     @property
-    def id(self) -> str:
-        return f"{self.record.partition}-{self.record.offset}"
+    def place(self) -> str:
+        """Its name, as `stream-worker dlq` has it."""
+        return f"{self.record.partition}/{self.record.offset}"
+
+    @property
+    def may_go_back(self) -> bool:
+        """It was not sent back yet, and there is all of it."""
+        return self.fate is Fate.OPEN and not self.is_cut
 
     @property
     def key(self) -> str | None:
@@ -65,23 +75,77 @@ def read_letter(record: Record) -> Letter:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What became of a letter, by whom, and when."""
+
+    fate: Fate
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """What sending letters back would do: `letters` go, `before` were sent back or dropped already, `cut` cannot."""
+
+    letters: tuple[Letter, ...]
+    before: int
+    cut: int
+
+
 @dataclass(slots=True)
 class Letters:
-    _letters: deque[Letter] = field(default_factory=lambda: deque(maxlen=MAX_LETTERS))
+    """The last letters; marks may come before their letter is read, as both are bounded."""
+
+    _letters: OrderedDict[str, Letter] = field(default_factory=OrderedDict)
+    _marks: OrderedDict[str, Mark] = field(default_factory=OrderedDict)
 
     def take(self, record: Record) -> None:
-        self._letters.append(read_letter(record))
+        headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+        if dead_letter.MARKS in headers:
+            fate = Fate(headers.get(dead_letter.MARK, ""))
+            by = headers.get(dead_letter.MARKED_BY, "")
+            self._marks[headers[dead_letter.MARKS]] = Mark(fate, by, record.timestamp_ms)
+        else:
+            letter = read_letter(record)
+            self._letters[letter.place] = letter
+        while len(self._letters) > MAX_LETTERS:
+            self._letters.popitem(last=False)
+        while len(self._marks) > MAX_LETTERS:
+            self._marks.popitem(last=False)
 
     def groups(self) -> list[tuple[tuple[str, str], int]]:
         """Reason and worker version with their number, most first."""
-        return Counter((each.reason, each.worker) for each in self._letters).most_common()
+        return Counter((each.reason, each.worker) for each in self._letters.values()).most_common()
 
-    def newest(self, reason: str = "", limit: int = 100) -> list[Letter]:
-        found = [each for each in self._letters if not reason or each.reason == reason]
+    def newest(self, reason: str = "", worker: str = "", limit: int = 100) -> list[Letter]:
+        found = self._of(reason, worker)
         return sorted(found, key=lambda each: each.record.timestamp_ms, reverse=True)[:limit]
 
-    def find(self, letter_id: str) -> Letter | None:
-        return next((each for each in self._letters if each.id == letter_id), None)
+    def find(self, place: str) -> Letter | None:
+        letter = self._letters.get(place)
+        return None if letter is None else self._marked(letter)
+
+    def going_back(self, reason: str = "", worker: str = "") -> Return:
+        found = self._of(reason, worker)
+        return Return(
+            letters=tuple(each for each in found if each.may_go_back),
+            before=sum(1 for each in found if each.fate is not Fate.OPEN),
+            cut=sum(1 for each in found if each.fate is Fate.OPEN and each.is_cut),
+        )
 
     def since(self, at: int) -> int:
-        return sum(1 for each in self._letters if each.record.timestamp_ms >= at)
+        return sum(1 for each in self._letters.values() if each.record.timestamp_ms >= at)
+
+    def _of(self, reason: str, worker: str) -> list[Letter]:
+        return [
+            self._marked(each)
+            for each in self._letters.values()
+            if (not reason or each.reason == reason) and (not worker or each.worker == worker)
+        ]
+
+    def _marked(self, letter: Letter) -> Letter:
+        found = self._marks.get(letter.place)
+        if found is None:
+            return letter
+        return replace(letter, fate=found.fate, marked_by=found.by, marked_at=found.at)

@@ -25,6 +25,8 @@ class Filter:
     outcome: str = ""
     language: str = ""
     holder: str = ""
+    masks: bool = False
+    """Who may not read texts may not find out what stands in them by searching, either."""
 
     def fits(self, conversation: Conversation) -> bool:
         analysis = conversation.last_analysis
@@ -33,13 +35,17 @@ class Filter:
             and (not self.intent or (analysis is not None and (analysis.intent or "out of scope") == self.intent))
             and (not self.language or (analysis is not None and analysis.language == self.language))
             and (not self.outcome or conversation.last_outcome == self.outcome)
-            and (not self.q or _mentions(conversation, self.q.casefold()))
+            and (not self.q or _mentions(conversation, self.q.casefold(), masks=self.masks))
         )
 
 
-def _mentions(conversation: Conversation, wanted: str) -> bool:
-    """In the key, a sender's id or a text."""
-    if wanted in conversation.key.casefold() or any(wanted in each.casefold() for each in conversation.senders):
+def _mentions(conversation: Conversation, wanted: str, *, masks: bool) -> bool:
+    """In the key, a sender's id or a text; masked, in the key alone."""
+    if wanted in conversation.key.casefold():
+        return True
+    if masks:
+        return False
+    if any(wanted in each.casefold() for each in conversation.senders):
         return True
     texts = [line.text for line in conversation.lines.values()] + [turn.text for turn in conversation.turns.values()]
     return any(wanted in text.casefold() for text in texts)
@@ -131,8 +137,11 @@ def marked(text: str, slots: Sequence[SlotEvidence]) -> list[Mark]:
     return [piece for piece in [*pieces, Mark(text[at:])] if piece.text]
 
 
-def entries(conversation: Conversation) -> Iterator[Mapping[str, Any]]:
-    """The transcript: what is said at the left, its evidence at the right."""
+def entries(conversation: Conversation, *, masks: bool = False) -> Iterator[Mapping[str, Any]]:
+    """The transcript: what is said at the left, its evidence at the right.
+
+    What `masks` lets be masked is a text as a whole: marks would cut patterns in two.
+    """
     events_of: dict[str, int] = {}
     for line in conversation.lines.values():
         events_of[line.turn_id] = events_of.get(line.turn_id, 0) + 1
@@ -142,10 +151,11 @@ def entries(conversation: Conversation) -> Iterator[Mapping[str, Any]]:
                 turn = conversation.turns.get(entry.turn_id)
                 slots = turn.analysis.slots if turn is not None and turn.analysis is not None else []
                 # Spans are code points of the turn's whole text: of one message, that is its own.
+                is_whole = masks or events_of[entry.turn_id] != 1
                 yield {
                     "kind": _kind(entry),
                     "line": entry,
-                    "marks": marked(entry.text, slots) if events_of[entry.turn_id] == 1 else [Mark(entry.text)],
+                    "marks": [Mark(entry.text)] if is_whole else marked(entry.text, slots),
                 }
             case Turn():
                 yield {

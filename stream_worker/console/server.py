@@ -11,12 +11,13 @@ from pathlib import Path
 
 import uvicorn
 
-from stream_worker.console.access import Access, is_loopback
+from stream_worker.console.access import Access, Role, is_loopback
 from stream_worker.console.app import Console
 from stream_worker.console.board import Board
 from stream_worker.console.dashboards import Dashboard, read_dashboards
 from stream_worker.console.feed import Feed, View
 from stream_worker.console.hub import Hub
+from stream_worker.console.redrive import KafkaDesk
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.kafka.event_sender import EventSender
 from stream_worker.settings.loader import Resolved
@@ -32,8 +33,13 @@ class Options:
     port: int = 8_080
     allow_changes: bool = False
     token_file: Path | None = None
+    masked_token_file: Path | None = None
+    masks: bool = False
+    """Personal data is masked for everybody."""
     who: str = "console"
     prometheus: str | None = None
+    workers: tuple[str, ...] = ()
+    trace_url: str | None = None
     dashboards: Path | None = None
     span_s: float = 3_600.0
     most_records: int = 2_000
@@ -41,7 +47,7 @@ class Options:
 
 def serve(resolved: Resolved, options: Options, announce: Callable[[str], None]) -> None:
     """Until SIGTERM or Ctrl-C. Raises Misconfigured for what a person must change."""
-    token = _token(options)
+    access = _access(options)
     dashboards = _dashboards(options)
     listening = _listen(options)
     port = listening.getsockname()[1]
@@ -49,8 +55,10 @@ def serve(resolved: Resolved, options: Options, announce: Callable[[str], None])
     console = Console(
         resolved=resolved,
         view=view,
-        access=Access(token),
+        access=access,
         sender=EventSender(resolved.settings) if options.allow_changes else None,
+        desk=KafkaDesk(resolved.settings) if options.allow_changes else None,
+        trace_url=_trace_url(options.trace_url),
         who=options.who,
         dashboards=dashboards,
         prometheus=options.prometheus,
@@ -72,6 +80,8 @@ async def _run(
         asyncio.get_running_loop(),
         span_s=options.span_s,
         most_records=options.most_records,
+        workers=options.workers,
+        prometheus=options.prometheus,
     )
     feed.start()
     try:
@@ -100,27 +110,47 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _token(options: Options) -> str | None:
+def _access(options: Options) -> Access:
+    everybody = Role.MASKED if options.masks else Role.FULL
     if options.token_file is None:
+        if options.masked_token_file is not None:
+            raise Misconfigured(
+                Code.CONFIG_INVALID_VALUE, "--masked-token-file is for a second token, beside that of --token-file"
+            )
         if not is_loopback(options.host):
             raise Misconfigured(
                 Code.CONFIG_INVALID_VALUE,
                 f"the console shows conversations, so it listens on {options.host} only with --token-file",
             )
-        return None
+        return Access(None, everybody=everybody)
+    token = _token(options.token_file)
+    if options.masks:
+        return Access(secrets.token_hex(32), token)
+    return Access(token, None if options.masked_token_file is None else _token(options.masked_token_file))
+
+
+def _token(file: Path) -> str:
     try:
-        token = options.token_file.read_text(encoding="utf-8").strip()
+        token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(
-            Code.CONFIG_UNREADABLE, f"the token file {options.token_file} cannot be read ({type(error).__name__})"
+            Code.CONFIG_UNREADABLE, f"the token file {file} cannot be read ({type(error).__name__})"
         ) from error
     if len(token) < _LEAST_TOKEN_CHARS:
         raise Misconfigured(
             Code.CONFIG_INVALID_VALUE,
-            f"the token in {options.token_file} is too short: give it at least {_LEAST_TOKEN_CHARS} characters, "
+            f"the token in {file} is too short: give it at least {_LEAST_TOKEN_CHARS} characters, "
             "such as `openssl rand -hex 32` writes",
         )
     return token
+
+
+def _trace_url(url: str | None) -> str | None:
+    if url is not None and ("{trace_id}" not in url or not url.startswith(("http://", "https://"))):
+        raise Misconfigured(
+            Code.CONFIG_INVALID_VALUE, "--trace-url is an http(s) address with {trace_id} where the trace's id goes"
+        )
+    return url
 
 
 def _dashboards(options: Options) -> list[Dashboard]:

@@ -1,5 +1,6 @@
 """The cluster: listeners and their certificates, what the broker can do, topics, rights, and the group."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ _DAY_S = 86_400.0
 _SOON_DAYS = 14
 _SLOW_S = 0.1
 _SKEW_S = 1.0
+#: `<instance>-<device>`, where the instance ends in its ordinal.
+_NUMBERED = re.compile(r"(?P<before>(?:.*-)?)(?P<number>\d+)(?P<after>-[a-z]+\d*)")
 
 
 def judge_listeners(found: Sequence[Listener]) -> Iterator[Finding]:
@@ -156,6 +159,13 @@ def judge_group(facts: GroupFacts, member: str | None) -> Iterator[Finding]:
             "Their conversations are not answered. During a rebalance that is so for seconds.",
             "stream-worker status",
         )
+    if absent := missing_members(facts.instances):
+        yield _GROUP.warning(
+            "static",
+            f"{len(absent)} static members are missing: {', '.join(absent[:8])}",
+            "Their partitions wait for them until the session ends, then go to the others, who carry more.",
+            "look at why these processes do not run: kubectl get pods, or the end of their log",
+        )
     yield from _offsets(facts)
     for hanging in facts.hanging:
         yield _GROUP.error(
@@ -174,6 +184,20 @@ def judge_group(facts: GroupFacts, member: str | None) -> Iterator[Finding]:
             "Waiting times, expiry and hand-over times are wrong by as much.",
             "let all machines keep time by NTP",
         )
+
+
+def missing_members(instances: Sequence[str]) -> list[str]:
+    """Names left out of a row of numbered ones, as a StatefulSet numbers them: beside a-0-cpu and a-2-cpu, a-1-cpu."""
+    rows: dict[tuple[str, str], set[int]] = {}
+    for name in instances:
+        if (found := _NUMBERED.fullmatch(name)) is not None:
+            rows.setdefault((found["before"], found["after"]), set()).add(int(found["number"]))
+    return [
+        f"{before}{number}{after}"
+        for (before, after), numbers in sorted(rows.items())
+        for number in range(max(numbers))
+        if number not in numbers
+    ]
 
 
 def _offsets(facts: GroupFacts) -> Iterator[Finding]:

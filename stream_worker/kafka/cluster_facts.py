@@ -118,8 +118,13 @@ def lacking_rights(admin: AdminClient, settings: Settings, wanted: Mapping[str, 
         allowed = future.result().authorized_operations
         if allowed is not None and AclOperation.READ not in allowed:
             lacking.append(f"READ on group {group}")
-    except KafkaException:
-        lacking.append(f"DESCRIBE on group {group}")
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            lacking.append(f"DESCRIBE on group {group}")
+        elif code != KafkaError.GROUP_ID_NOT_FOUND:
+            # Of a group that nobody has joined yet nothing is told.
+            raise translated(error.args[0]) from error
     return lacking
 
 

@@ -65,17 +65,17 @@ class LetterDesk:
         except KafkaException as error:
             raise translated(error.args[0]) from error
 
-    def redrive(self, letters: Sequence[Letter]) -> None:
-        """In this order; a conversation's events stay in theirs."""
+    def redrive(self, letters: Sequence[Letter], *, by: str = "") -> None:
+        """In this order; a conversation's events stay in theirs. The marks say who it was."""
         for batch in batches(letters, _BATCH):
-            self._send([record for letter in batch for record in self._both(letter)])
+            self._send([record for letter in batch for record in self._both(letter, by)])
 
     def drop(self, letters: Sequence[Letter]) -> None:
         for batch in batches(letters, _BATCH):
             self._send([mark(letter, self._letters, Fate.DROPPED) for letter in batch])
 
-    def _both(self, letter: Letter) -> tuple[Outgoing, Outgoing]:
-        return redriven(letter, self._events), mark(letter, self._letters, Fate.REDRIVEN)
+    def _both(self, letter: Letter, by: str) -> tuple[Outgoing, Outgoing]:
+        return redriven(letter, self._events), mark(letter, self._letters, Fate.REDRIVEN, by)
 
     def _send(self, records: Sequence[Outgoing]) -> None:
         try:

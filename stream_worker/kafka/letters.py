@@ -118,9 +118,11 @@ def redriven(letter: Letter, topic: str) -> Outgoing:
     return Outgoing(topic, letter.record.key, letter.record.value, (*kept, (REDRIVE, mark)))
 
 
-def mark(letter: Letter, topic: str, fate: Fate) -> Outgoing:
-    """What says so from now on."""
-    headers = ((names.MARKS, letter.place.encode()), (names.MARK, fate.value.encode()))
+def mark(letter: Letter, topic: str, fate: Fate, by: str = "") -> Outgoing:
+    """What says so from now on: the audit record of who (`by`) did it."""
+    headers: tuple[tuple[str, bytes], ...] = ((names.MARKS, letter.place.encode()), (names.MARK, fate.value.encode()))
+    if by:
+        headers += ((names.MARKED_BY, by.encode()),)
     return Outgoing(topic, letter.record.key, None, headers)
 
 

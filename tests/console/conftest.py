@@ -1,8 +1,10 @@
 """One scene for all browser tests: a real broker, a worker with the scripted engine, the console, Chromium."""
 
+import re
 import shutil
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,6 +69,14 @@ class Scene:
     def body(self, path: str) -> str:
         request = urllib.request.Request(self.url + path, headers={"Accept": "text/html"})
         with urllib.request.urlopen(request, timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def post(self, path: str, fields: dict[str, str]) -> str:
+        """What a form of the page sends; the page that it leads to."""
+        (csrf,) = set(re.findall('name="csrf" value="([^"]+)"', self.body("/try?id=forms")))
+        data = urllib.parse.urlencode({**fields, "csrf": csrf}).encode()
+        with urllib.request.urlopen(self.url + path, data, timeout=30) as answer:
             text: str = answer.read().decode()
             return text
 

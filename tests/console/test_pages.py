@@ -12,6 +12,7 @@ PAGES = (
     "/conversation?id=person-1",
     "/try?id=person-2",
     "/letters",
+    "/letters/redrive?reason=invalid_json",
     "/group",
     "/contracts",
     "/settings",

@@ -6,21 +6,33 @@ import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from stream_worker.doctor.examination import examine
 from stream_worker.doctor.finding import Finding, Group, Mark
+from stream_worker.embedded.broker import EmbeddedBroker
 from stream_worker.kafka.client_settings import transaction_settings
 from stream_worker.kafka.conversation_reading import turns_of, view_conversation
-from stream_worker.kafka.topic_admin import connect
+from stream_worker.kafka.topic_admin import connect, create
+from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings
+from tests.eventually import eventually
 from tests.kafka.cluster import QUICK, Cluster
-from tests.kafka.conftest import SettingsFor
+from tests.kafka.conftest import SettingsFor, unique_settings
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-9c41"
@@ -98,6 +110,69 @@ def test_doctor_sees_that_the_broker_refuses_our_login(settings_for: SettingsFor
     (found,) = findings(settings, Group.BROKER)
     assert (found.name, found.mark) == ("answers", Mark.ERROR)
     assert PASSWORD not in str(found)
+
+
+READS, WRITES = AclOperation.READ, AclOperation.WRITE
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Topics on a broker that minds access control lists."""
+    with EmbeddedBroker(tmp_path_factory.mktemp("strict"), authorizes=True) as broker:
+        settings = unique_settings(broker.bootstrap_servers, partitions=2)
+        create(connect(settings), topic_table(settings))
+        # Of a group that is not there nobody is told what they may.
+        eventually(lambda: findings(settings, Group.RIGHTS) == [], 20)
+        member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": settings.application_id})
+        member.commit(offsets=[TopicPartition(settings.topics.events, 0, 0)], asynchronous=False)
+        member.close()
+        yield settings
+
+
+@contextmanager
+def forbidden(settings: Settings, kind: ResourceType, name: str, operation: AclOperation) -> Iterator[None]:
+    """Everything else is allowed of what begins so."""
+    admin, pattern = connect(settings), ResourcePatternType.PREFIXED
+    nobody = [
+        AclBinding(kind, name, pattern, "User:ANONYMOUS", "*", *each)
+        for each in ((AclOperation.ALL, AclPermissionType.ALLOW), (operation, AclPermissionType.DENY))
+    ]
+    for future in admin.create_acls(nobody).values():
+        future.result(_CALL_S)
+    try:
+        yield
+    finally:
+        of_it = AclBindingFilter(kind, name, pattern, None, None, AclOperation.ANY, AclPermissionType.ANY)
+        for gone in admin.delete_acls([of_it]).values():
+            gone.result(_CALL_S)
+
+
+def test_doctor_sees_each_right_that_is_lacking(strict: Settings) -> None:
+    group, topic = ResourceType.GROUP, ResourceType.TOPIC
+    events, letters = strict.topics.events, strict.output_topic(strict.topics.dead_letters)
+    assert findings(strict, Group.RIGHTS) == []
+    for kind, name, operation in (
+        (topic, events, READS),
+        (topic, letters, WRITES),
+        (topic, strict.changelog, READS),
+        (topic, strict.changelog, WRITES),
+        (group, strict.application_id, READS),
+    ):
+        with forbidden(strict, kind, name, operation):
+            (found,) = eventually(lambda: findings(strict, Group.RIGHTS), 10)
+            assert (found.name, found.mark) == ("right", Mark.ERROR)
+            assert f"{operation.name} on {kind.name.lower()} {name}" in found.what
+            assert f"--operation {operation.name.title()}" in found.cure
+        eventually(lambda: findings(strict, Group.RIGHTS) == [], 10)
+
+
+def test_doctor_sees_that_the_transactional_id_is_forbidden(strict: Settings) -> None:
+    """Nobody can ask for that right: the write probe tries it."""
+    ids = ResourceType.TRANSACTIONAL_ID
+    assert findings(strict, Group.BROKER, write_probe=True) == []
+    with forbidden(strict, ids, strict.application_id, WRITES):
+        found = eventually(lambda: findings(strict, Group.BROKER, write_probe=True), 10)
+        assert names(found) == ["write-probe"]
 
 
 def test_doctor_sees_a_retention_that_is_shorter_than_the_age_of_events(settings_for: SettingsFor) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from stream_worker.contracts import examples
+from stream_worker.contracts import dead_letter, examples
 from stream_worker.contracts.decode import identity
 from stream_worker.contracts.delta import DeltaState
 from stream_worker.kafka.topics import Role
@@ -75,3 +75,20 @@ def metric(
         at=at,
     )
     return Role.METRICS, record(value, conversation, at=at)
+
+
+def command(conversation: str, event_id: str, arguments: dict[str, Any]) -> Seen:
+    turn_id = turn_of(conversation, event_id)
+    value = replace(examples.COMMANDS[0], turn_id=turn_id, conversation_id=conversation, arguments=arguments)
+    return Role.ACTIONS, record(value, conversation)
+
+
+def letter(offset: int, reason: str, value: bytes, *, cut: bool = False) -> Seen:
+    headers = [(dead_letter.REASON, reason.encode()), (dead_letter.WORKER, b"1.0"), (dead_letter.PARTITION, b"0")]
+    headers += [(dead_letter.TRUNCATED, b"1")] if cut else []
+    return Role.DEAD_LETTERS, Record("t", 0, offset, AT, b"c", value, tuple(headers))
+
+
+def mark(place: str, fate: str, by: str) -> Seen:
+    said = ((dead_letter.MARKS, place), (dead_letter.MARK, fate), (dead_letter.MARKED_BY, by))
+    return Role.DEAD_LETTERS, Record("t", 0, 99, AT, b"c", None, tuple((name, text.encode()) for name, text in said))

@@ -17,6 +17,7 @@ from stream_worker.kafka.group_admin import GroupStatus, PartitionStatus
 from stream_worker.kafka.listeners import Listener
 from stream_worker.observability.metric_table import PREFIX, TABLE
 from stream_worker.settings import Settings
+from stream_worker.training.rasa_yaml import read_rasa_yaml
 
 _DAY_S = 86_400.0
 _GIB = 1 << 30
@@ -168,6 +169,7 @@ BROKEN: list[tuple[str, Mark, Callable[[], Iterable[Finding]]]] = [
         Mark.ERROR,
         _in_group(replace(GROUP, hanging=(Hanging(topic="t", partition=0, offset=3, seconds=99.0),))),
     ),
+    ("static", Mark.WARNING, _in_group(replace(GROUP, instances=("bot-0-cpu", "bot-2-cpu")))),
     ("clock", Mark.WARNING, _in_group(replace(GROUP, ahead_s=5.0))),
     ("port", Mark.ERROR, lambda: watching.judge(replace(WATCHING, exported=None))),
     (
@@ -212,6 +214,54 @@ def test_a_bot_and_what_was_learnt_for_it(tmp_path: Path, intents: str, learnt: 
     findings = list(bots.check(_bot(tmp_path, intents, learnt)))
     assert findings[-1].mark is mark
     assert all(finding.mark is Mark.FINE for finding in findings[:-1])
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [
+        ((), []),
+        (("0-cpu", "1-cpu"), []),
+        (("bot-2-cuda0", "bot-0-cuda0", "bot-0-cuda1"), ["bot-1-cuda0"]),
+        (("1-auto",), ["0-auto"]),
+        (("chosen-by-hand",), []),
+    ],
+)
+def test_whose_number_is_left_out_is_missing(present: tuple[str, ...], missing: list[str]) -> None:
+    assert broker.missing_members(present) == missing
+
+
+EXAMPLES = (
+    'version: "3.1"\nnlu:\n- intent: weather\n  examples: |\n    - will it rain today\n    - is it going to be sunny\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "learnt_from", "languages", "expected"),
+    [
+        (EXAMPLES, EXAMPLES, "[en]", {"examples": Mark.FINE}),
+        (EXAMPLES, EXAMPLES + "    - what about snow\n", "[en]", {"examples": Mark.WARNING}),
+        ("nlu: [", EXAMPLES, "[en]", {"examples": Mark.ERROR}),
+        (EXAMPLES, EXAMPLES, "[en, zh]", {"examples": Mark.FINE, "languages": Mark.WARNING}),
+        (
+            EXAMPLES + "    - 今天会下雨吗\n",
+            EXAMPLES + "    - 今天会下雨吗\n",
+            "[en, zh]",
+            {"examples": Mark.FINE, "languages": Mark.FINE},
+        ),
+        (None, EXAMPLES, "[en]", {}),
+    ],
+)
+def test_what_was_learnt_is_held_against_the_examples(
+    tmp_path: Path, written: str | None, learnt_from: str, languages: str, expected: dict[str, Mark]
+) -> None:
+    digest = read_rasa_yaml(Path("nlu.yml"), learnt_from).hash
+    settings = _bot(tmp_path, "{weather: {}}", f'{{"intents": ["weather"], "examples_hash": "{digest}"}}')
+    with (tmp_path / "bot.yaml").open("a") as bot:
+        bot.write(f"languages: {languages}\n")
+    if written is not None:
+        (tmp_path / "nlu.yml").write_text(written, encoding="utf-8")
+    found = {finding.name: finding.mark for finding in bots.check(settings)}
+    assert {name: mark for name, mark in found.items() if name not in ("files", "understanding")} == expected
 
 
 def test_the_facts_of_this_machine_can_be_gathered() -> None:
