@@ -66,9 +66,10 @@ class Window:
     def open(self, since_ms: int, most_records: int) -> None:
         """From now on `read` gives what was written since then, but at most so many of each partition's last."""
         places = [place for spec in self._specs for place in self._places(spec)]
+        # The ends come first: where nothing was written since then, what is written between the two answers is read.
+        ends = _offsets(self._admin, dict.fromkeys(places, _LATEST), IsolationLevel.READ_UNCOMMITTED)
         asked = {place: OffsetSpec.for_timestamp(since_ms) for place in places}
         first = _offsets(self._admin, asked, IsolationLevel.READ_UNCOMMITTED)
-        ends = _offsets(self._admin, dict.fromkeys(places, _LATEST), IsolationLevel.READ_UNCOMMITTED)
         for place in places:
             end = ends[place.topic, place.partition]
             # Nothing written since then is -1: its end.
