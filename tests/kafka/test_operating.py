@@ -115,10 +115,17 @@ def test_doctor_sees_that_the_broker_refuses_our_login(settings_for: SettingsFor
 READS, WRITES = AclOperation.READ, AclOperation.WRITE
 
 
+#: What has no access control list is open to everybody.
+MINDS_RIGHTS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+
+
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Topics on a broker that minds access control lists."""
-    with EmbeddedBroker(tmp_path_factory.mktemp("strict"), authorizes=True) as broker:
+    with EmbeddedBroker(tmp_path_factory.mktemp("strict"), properties=MINDS_RIGHTS) as broker:
         settings = unique_settings(broker.bootstrap_servers, partitions=2)
         create(connect(settings), topic_table(settings))
         # Of a group that is not there nobody is told what they may.
