@@ -149,7 +149,7 @@ def forbidden(settings: Settings, kind: ResourceType, name: str, operation: AclO
     try:
         yield
     finally:
-        of_it = AclBindingFilter(kind, name, pattern, None, None, AclOperation.ANY, AclPermissionType.ANY)
+        of_it = AclBindingFilter(kind, name, pattern, "User:ANONYMOUS", "*", AclOperation.ANY, AclPermissionType.ANY)
         for gone in admin.delete_acls([of_it]).values():
             gone.result(_CALL_S)
 

@@ -31,7 +31,8 @@ def test_what_is_written_between_its_two_questions_is_read(
 ) -> None:
     settings = settings_for()
     eventually(lambda: _opens(settings), 20)
-    writer, asks, asked = EventWriter(settings), window_module._offsets, []
+    writer, asks = EventWriter(settings), window_module._offsets
+    asked: list[int] = []
 
     def ask_and_write(*arguments: Any) -> Any:
         found = asks(*arguments)
