@@ -19,9 +19,10 @@ class ReplyWhen(StrEnum):
 
 
 class SlotKind(StrEnum):
-    """What a slot's values are: by it "there" finds a place, "then" a time, "it" a thing, and answers are read."""
+    """What a slot's values are: by it "there" finds a place, "that day" a date, "it" a thing, and answers are read."""
 
     PLACE = "place"
+    DATE = "date"
     TIME = "time"
     THING = "thing"
     PERSON = "person"
@@ -44,10 +45,15 @@ class TemplateReply:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """`shared` ones are carried into another intent that has a slot of this name."""
+    """`shared` ones are carried into another intent that has a slot of this name.
 
-    kind: SlotKind = SlotKind.THING
+    `entity` is what the examples mark, in this `role`; None for the slot's own name, in whatever role.
+    """
+
+    kind: SlotKind = SlotKind.TEXT
     shared: bool = False
+    entity: str | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +111,7 @@ class Remind:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Values for a slot that the reply names, one a line of `values`: "the second one" is one of them."""
+    """Values for a slot that the reply names, one a line of `values`: "the second one" is one, "yes" the only one."""
 
     slot: str
     values: Template
@@ -122,7 +128,7 @@ class IntentRule:
     calls: tuple[HttpCall, ...] = ()
     emit: tuple[Emit, ...] = ()
     remind: tuple[Remind, ...] = ()
-    offer: Offer | None = None
+    offers: tuple[Offer, ...] = ()
     handoff: bool = False
     keeps_intent: bool = True
 
@@ -227,6 +233,12 @@ class Bot:
 
     def slot(self, name: str) -> Slot:
         return self.slots.get(name, _PLAIN)
+
+    def slot_of(self, entity: str, role: str | None) -> str:
+        """The slot that something marked as `entity` in a message is for."""
+        own = [(name, slot) for name, slot in self.slots.items() if (slot.entity or name) == entity]
+        exact = next((name for name, slot in own if slot.role == role), None)
+        return exact or next((name for name, slot in own if slot.role is None), entity)
 
 
 _PLAIN = Slot()

@@ -160,8 +160,8 @@ class IntentFile(_Section):
     remind: tuple[RemindFile, ...] = ()
     """Triggers to ask for; whoever keeps time sends them."""
 
-    offer: OfferFile | None = None
-    """Values that the reply names, so that the next message may choose one of them by its place."""
+    offer: OfferFile | tuple[OfferFile, ...] = ()
+    """Values that the reply names, for one slot or several: the next message may choose by place, or accept them."""
 
     handoff: bool = False
     """Whether a human takes the conversation over after the reply."""
@@ -185,8 +185,14 @@ class FallbackFile(IntentFile):
 
 
 class SlotFile(_Section):
-    kind: SlotKind = SlotKind.THING
-    """What its values are; "there" refers to a `place`, "then" to a `time`, "it" to a `thing`."""
+    kind: SlotKind = SlotKind.TEXT
+    """What its values are; "there" refers to a `place`, "that day" to a `date`, "it" to a `thing`."""
+
+    entity: str | None = None
+    """What the examples mark in messages; unset it is the slot's own name."""
+
+    role: str | None = None
+    """In which role: `{entity: city, role: destination}` is where to, another slot is where from."""
 
     shared: bool = False
     """Whether its value is carried into another intent that has this slot, too."""

@@ -23,7 +23,16 @@ from stream_worker.bot.bot import (
 )
 from stream_worker.bot.bots import Binding, Bots
 from stream_worker.bot.document import Document, Place
-from stream_worker.bot.file import AskFile, BotFile, CallFile, IntentFile, JsonFile, TemplateFile, TurnTakingFile
+from stream_worker.bot.file import (
+    AskFile,
+    BotFile,
+    CallFile,
+    IntentFile,
+    JsonFile,
+    OfferFile,
+    TemplateFile,
+    TurnTakingFile,
+)
 from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.bot.templates import Compiler
 from stream_worker.errors import Code, Misconfigured
@@ -80,7 +89,7 @@ class _Reader:
             languages=file.languages,
             system=file.system.strip(),
             understanding=str((folder / file.understanding).resolve()) if file.understanding else None,
-            slots={name: Slot(slot.kind, slot.shared) for name, slot in file.slots.items()},
+            slots={name: Slot(slot.kind, slot.shared, slot.entity, slot.role) for name, slot in file.slots.items()},
             intents={name: self._rule(intent, ("intents", name)) for name, intent in file.intents.items()},
             fills_slots=file.fills_slots,
             triggers={name: self._rule(rule, ("triggers", name)) for name, rule in file.triggers.items()},
@@ -124,14 +133,20 @@ class _Reader:
                 )
                 for number, remind in enumerate(intent.remind)
             ),
-            offer=Offer(intent.offer.slot, self._template(intent.offer.values, (*place, "offer", "values")))
-            if intent.offer
-            else None,
+            offers=self._offers(intent, (*place, "offer")),
             handoff=intent.handoff,
             keeps_intent=intent.keeps_intent,
         )
         self._compile.try_all(rule.templates(), rule.slots, place)
         return rule
+
+    def _offers(self, intent: IntentFile, place: Place) -> tuple[Offer, ...]:
+        if isinstance(intent.offer, OfferFile):
+            return (Offer(intent.offer.slot, self._template(intent.offer.values, (*place, "values"))),)
+        return tuple(
+            Offer(offer.slot, self._template(offer.values, (*place, number, "values")))
+            for number, offer in enumerate(intent.offer)
+        )
 
     def _reply(self, reply: str | JsonFile | TemplateFile, place: Place) -> ModelReply | TemplateReply:
         match reply:

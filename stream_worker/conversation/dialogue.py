@@ -42,8 +42,10 @@ class Dialogue(Struct, frozen=True, kw_only=True):
     frames: tuple[Frame, ...] = ()
     question: Question | None = None
     recent: tuple[tuple[str, str], ...] = ()
-    offered: tuple[str, tuple[str, ...]] = ("", ())
-    """The values that were last offered for a slot: "the second one" is one of them."""
+    offers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The values that were last offered, by slot: "the second one" is one of them."""
+    proposed: bool = False
+    """Whether they were offered in the last reply: then "that sounds good" accepts the only one of a slot."""
     fallbacks: int = 0
     """Messages in a row that were not understood."""
     complaints: int = 0

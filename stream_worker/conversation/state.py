@@ -246,6 +246,8 @@ def load_state(raw: bytes) -> ConversationState:
             )
         if fields["format"] == 1:
             fields = _from_format_1(fields)
+        for dialogue in fields["dialogues"].values():
+            _with_offers(dialogue)
         prompt = fields["prompt"]
         return ConversationState(
             erased_at=fields.get("erased_at", 0),
@@ -260,10 +262,17 @@ def load_state(raw: bytes) -> ConversationState:
             prompt=prompt and StoredPrompt(hash=prompt["hash"], ids=tuple(prompt["ids"]), covers=prompt["covers"]),
             remembered=fields["remembered"],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateUnreadable(
             Code.STATE_CORRUPT, f"a conversation's state cannot be decoded ({type(error).__name__})"
         ) from error
+
+
+def _with_offers(dialogue: dict[str, Any]) -> None:
+    """Values were once offered for one slot only."""
+    slot, values = dialogue.pop("offered", ("", ()))
+    if slot:
+        dialogue.setdefault("offers", {slot: values})
 
 
 def _from_format_1(fields: dict[str, Any]) -> dict[str, Any]:

@@ -61,9 +61,8 @@ def conclude(plan: Plan, results: Mapping[str, object]) -> Decision:
     dialogue, answer = plan.dialogue, _answer(plan, values, results)
     if rule is not None:
         commands = _commands(rule, values)
-        if rule.offer is not None:
-            offered = tuple(line.strip() for line in rule.offer.values.render(values).splitlines() if line.strip())
-            dialogue = replace(dialogue, offered=(rule.offer.slot, offered[:_MOST_OFFERED]))
+        if rule.offers:
+            dialogue = replace(dialogue, offers=dialogue.offers | _offers(rule, values), proposed=True)
     handoff = plan.handoff or (rule is not None and rule.handoff)
     changes: tuple[Change, ...] = (Dialogued(plan.heard.sender_id, dialogue),)
     if plan.given_back:
@@ -106,6 +105,13 @@ def _answer(plan: Plan, values: Mapping[str, object], results: Mapping[str, obje
         case TemplateReply(phrase=phrase):
             text = phrase.render(plan.heard.language, values)
             return TextAnswer(f"{text}\n{plan.suffix}" if plan.suffix else text)
+
+
+def _offers(rule: IntentRule, values: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """By slot what the reply offers for it, in its order."""
+    lines = {offer.slot: offer.values.render(values).splitlines() for offer in rule.offers}
+    named = {slot: tuple(line.strip() for line in each if line.strip()) for slot, each in lines.items()}
+    return {slot: each[:_MOST_OFFERED] for slot, each in named.items() if each}
 
 
 def _note(plan: Plan) -> str:

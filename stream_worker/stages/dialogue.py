@@ -65,7 +65,8 @@ def plan(bot: Bot, state: ConversationState, heard: Heard) -> Plan:
         found = start(situation, bot.triggers[heard.trigger.name], heard.trigger.arguments)
     else:
         found = _after_complaints(situation) or after_question(situation) or _after_message(situation)
-    return replace(found, given_back=state.holder is Holder.HUMAN)
+    # An offer is accepted by the very next message or not at all; "the second one" may come later.
+    return replace(found, dialogue=replace(found.dialogue, proposed=False), given_back=state.holder is Holder.HUMAN)
 
 
 def _after_complaints(situation: Situation) -> Plan | None:

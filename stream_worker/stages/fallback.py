@@ -28,7 +28,7 @@ def clarify(situation: Situation, within: float) -> Plan | None:
     if phrase is None or len(named) < 2 or named[:2] != list(reading.scores[:2]):
         return None
     (first, high), (second, low) = named[:2]
-    if high - low > within:
+    if high - low > within or second in reading.also:
         return None
     frames = tuple(frame for frame in dialogue.frames if frame.intent != UNNAMED)
     spoken = Frame(UNNAMED, {slot.name: slot.value for slot in reading.found})

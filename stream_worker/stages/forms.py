@@ -47,6 +47,9 @@ def _spoken(bot: Bot, ask: Ask, reading: Reading) -> str | None:
     kind = bot.slot(ask.slot).kind
     if kind is SlotKind.YES_NO:
         agreed = reading.ear.agreed(text)
+        if agreed is False and reading.found:
+            # "No, 300" to "250, right?" is a new value, not the end of it.
+            return None
         return None if agreed is None else "yes" if agreed else "no"
     found = next((slot.value for slot in reading.found if slot.name == ask.slot), None)
     if found is None and kind is SlotKind.NUMBER and (number := _NUMBER.search(text)):

@@ -7,7 +7,7 @@ from stream_worker.conversation.dialogue import MAX_FRAMES, MAX_RECENT, NEW, Dia
 from stream_worker.conversation.state import ConversationState
 from stream_worker.stages import forms
 from stream_worker.stages.plan import Situation
-from stream_worker.stages.reading import Heard, UsedSlot, referred
+from stream_worker.stages.reading import Heard, UsedSlot, chosen, referred
 
 UNNAMED = "?"
 """The frame of a message whose intent is being asked for."""
@@ -47,9 +47,30 @@ def with_frame(situation: Situation, intent: str | None, rule: IntentRule, slots
     recent = (*new, *(pair for pair in dialogue.recent if pair not in new))[:MAX_RECENT]
     frames = tuple(frame for frame in dialogue.frames if frame.intent not in (intent, UNNAMED))
     unfinished = forms.missing(situation.bot, rule, values) is not None
+    frames = _with_the_rest(situation, frames, rule)
     if intent is not None and (rule.keeps_intent or unfinished):
         frames = (*frames, Frame(intent, values))[-MAX_FRAMES:]
     return replace(dialogue, frames=frames, recent=recent, complaints=complaints)
+
+
+def _with_the_rest(situation: Situation, frames: tuple[Frame, ...], rule: IntentRule) -> tuple[Frame, ...]:
+    """The other frames, with the values of the message that the chosen rule has no slot for."""
+    bot, reading = situation.bot, situation.reading
+    rest = {slot.name: slot for slot in reading.found if slot.name not in rule.slots}
+    taken = chosen(situation.dialogue, reading)
+    rest |= {name: UsedSlot(name, taken[name], True) for name in taken.keys() - rest.keys() if name not in rule.slots}
+    brought: list[Frame] = []
+    for frame in reversed(frames):
+        names = bot.intents[frame.intent].slots if frame.intent in bot.intents else ()
+        own = {name: rest.pop(name).value for name in names if name in rest}
+        brought.append(Frame(frame.intent, {**frame.slots, **own}) if own else frame)
+    for name in reading.also:
+        also = bot.intents[name]
+        if also is not rule and all(frame.intent != name for frame in frames):
+            found = tuple(rest.pop(slot) for slot in also.slots if slot in rest)
+            slots = carried_over(situation, name, also, found)
+            brought.insert(0, Frame(name, {slot.name: slot.value for slot in slots}))
+    return tuple(reversed(brought))
 
 
 def without_frame(dialogue: Dialogue, intent: str) -> Dialogue:
@@ -68,11 +89,11 @@ def frame_for(situation: Situation, names: frozenset[str]) -> Frame | None:
 
 
 def referred_frame(situation: Situation) -> Frame | None:
-    """The frame that "the second one" chooses for."""
+    """The frame that "the second one", or an agreement to what was offered, chooses for."""
     dialogue, reading = situation.dialogue, situation.reading
-    slot, values = dialogue.offered
+    taken = chosen(dialogue, reading)
     for frame in reversed(dialogue.frames):
         rule = situation.bot.intents.get(frame.intent)
-        if rule and slot in rule.slots and reading.ear.place_of(reading.text, len(values)) is not None:
+        if rule and not taken.keys().isdisjoint(rule.slots):
             return frame
     return None

@@ -28,6 +28,14 @@ class Words:
     no: str
     cancel: str
     """How somebody breaks off what is being asked."""
+    agrees: str
+    """How a message begins that says yes to what was said right before."""
+    takes: str
+    """How somebody takes what was offered, perhaps a while ago."""
+    declines: str
+    """What shows that something else is wanted than what was offered."""
+    same: str
+    """What stands right before the name of a slot whose last value is meant."""
 
 
 _ENGLISH = Words(
@@ -37,10 +45,19 @@ _ENGLISH = Words(
     negation=r"(?:\bnot|n't|\bno|\bwithout|\bexcept|\binstead of|\banything but)"
     r"(?:\s+(?:in|to|for|at|on|from|the|about|want|mean|need|like|going|go|a|an))*\s*$",
     refers={
-        SlotKind.PLACE: r"\b(?:there|that (?:city|place|town|area)|the same (?:city|place|town|area)|over there)\b",
-        SlotKind.TIME: r"\b(?:then|that (?:day|time|date|evening)|(?:the|at the) same (?:day|time|date))\b",
+        # Not the one of "is there" and "there are".
+        SlotKind.PLACE: r"(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )(?<!\bbe )(?<!\bhi )(?<!\bhello )(?<!\bhey )"
+        r"\bthere\b(?!['’ ]?(?:s|is|are|was|were|will be|would be|any|has|have|seems?)\b)"
+        r"|\b(?:that|the same) (?:city|place|town|area|location)\b|\bin the area\b|\bnearby\b",
+        SlotKind.DATE: r"\b(?:that|the same) (?:day|date|evening|morning|night|week)\b",
+        # Not the one of "what about Friday, then".
+        SlotKind.TIME: r"\b(?:by|until|till|before|after|since|around|for|at|on|back|free|open) then\b"
+        r"|\b(?:that|the same) time\b",
         SlotKind.PERSON: r"\b(?:him|her|them|that person|the same person)\b",
-        SlotKind.THING: r"\b(?:it|that one|this one|the same(?: one)?)\b",
+        # Not the one of "it should be cheap".
+        SlotKind.THING: r"\bit\b(?!['’ ]?(?:s|is|was|has|had|have|should|would|will|ll|d|can|could|may|might|must|"
+        r"does|do|needs?|to|be|seems?|sounds?|looks?|matters?|doesn|isn|wasn)\b)|\b(?:that|this) one\b|"
+        r"\bthe same(?: one)?\W*$",
     },
     ordinals=(
         r"\b(?:the )?(?:first|1st|former)(?: one)?\b|^\W*(?:number|option|no\.?)?\s*1\W*$",
@@ -54,6 +71,20 @@ _ENGLISH = Words(
     no=r"^\W*(?:no|nope|nah|not really|don't|do not|wrong|incorrect)\b",
     cancel=r"\b(?:never ?mind|forget (?:it|about it|that)|cancel (?:it|that|this)|stop (?:it|that|this)|"
     r"i changed my mind|leave it)\b|^\W*(?:cancel|stop|quit|abort)\W*$",
+    agrees=r"^\W*(?:(?:oh|ah|hmm|well|great|thanks?|thank you)\W+)*(?:yes|yeah|yep|yup|yea|ye|sure|ok|okay|alright|"
+    r"all right|right|correct|fine|great|good|nice|cool|perfect|awesome|excellent|wonderful|super|deal|exactly|"
+    r"of course|certainly|definitely|absolutely|go ahead|please do|do it)\b",
+    takes=r"\b(?:that|this|it|which)(?:['’]?(?:s|d|ll)|\s+(?:is|would|will))?(?:\s+be)?(?:\s+(?:sounds?|looks?|seems?))?\s+"
+    r"(?:(?:very|really|just|all|perfectly|pretty|absolutely|like)\s+)*"
+    r"(?:good|great|fine|nice|ok|okay|perfect|right|correct|works?|lovely|excellent|awesome|wonderful|cool|interesting|"
+    r"fun|a plan)\b|"
+    r"\b(?:sounds?|looks?|seems?) (?:(?:very|really|like) )?(?:good|great|fine|nice|perfect|right|lovely|a plan|fun|"
+    r"interesting)\b|\bworks for me\b|\bthe one i (?:want|meant|like)\b|"
+    r"\bi(?:['’]?d| would)? (?:like|love|take) (?:it|that|this|them)\b|\bi(?:['’]?ll| will) take\b|"
+    r"\bgo (?:ahead )?with (?:it|that|this|them)\b|\b(?:book|reserve|buy|order) (?:it|that|this|them)\b",
+    declines=r"^\W*(?:no|nope|nah|not really|wrong|incorrect)\b|n['’]t\b|\bnot\b|"
+    r"\b(?:another|others?|different|else|instead|rather|besides|alternatives?|something more|anything more)\b",
+    same=r"same",
 )
 _CHINESE = Words(
     correction=r"^\W*(?:哦|啊|呃|抱歉|对不起|等等|不好意思)?[，,\s]*"
@@ -61,9 +92,11 @@ _CHINESE = Words(
     negation=r"(?:不是|不要|不去|不在|别|除了|而不是|不想要|不用)(?:去|在|到|要|给)?\s*$",
     refers={
         SlotKind.PLACE: r"那里|那儿|那边|那个(?:城市|地方)|当地|同一个(?:城市|地方)",
-        SlotKind.TIME: r"那天|当天|那时候?|到时候?|同一天|同一时间",
+        SlotKind.DATE: r"那天|那一天|当天|同一天",
+        SlotKind.TIME: r"那时候?|到时候?|同一时间",
         SlotKind.PERSON: r"他们|她们|他|她|那个人",
-        SlotKind.THING: r"那个|这个|它|同一个",
+        # Not the one of "那个城市".
+        SlotKind.THING: r"(?:那个|这个|同一个)(?=$|[\s，。！？、,.!?吧呢吗的])|它",
     },
     ordinals=(
         r"第一[个家种项位]?|前者|^\W*(?:选|选择)?\s*[1一]\W*$",
@@ -76,6 +109,10 @@ _CHINESE = Words(
     yes=r"^\W*(?:是的?|好的?|对的?|可以|行|没错|嗯|确认|当然|没问题)",
     no=r"^\W*(?:不是|不要|不用|不行|不对|不了|不|没有|算了)",
     cancel=r"算了|不用了|取消(?:吧|它|这个)?|别管了|不(?:订|办|查|弄)了|我改主意了",
+    agrees=r"^\W*(?:嗯|哦|那|那就)*[，,\s]*(?:是的?|好的?|对的?|可以|行|没错|没问题|当然|不错)",
+    takes=r"就(?:要|选|订|去|是)?(?:这|那|它)|挺好|听起来不错|(?:订|要|选|买)(?:这|那|它)",
+    declines=r"^\W*(?:不|别|没有(?!问题))|不(?!错|过)|别的|其他|其它|另外|另一|换",
+    same=r"(?:同样的?|相同的?|一样的?|同一个?)",
 )
 _WORDS = {"en": _ENGLISH, "zh": _CHINESE}
 
@@ -114,8 +151,22 @@ class Ear:
             return False
         return True if any(_found(each.yes, text) for each in self.words) else None
 
+    def accepts(self, text: str, *, at_once: bool) -> bool:
+        """Whether the text takes what was offered, as it is; `at_once`: right before, so that a mere yes will do."""
+        if any(_found(each.declines, text) for each in self.words):
+            return False
+        return any(_found(each.takes, text) or (at_once and _found(each.agrees, text)) for each in self.words)
+
+    def same(self, text: str, name: str) -> bool:
+        """Whether the text speaks of the same value of a slot by its name: "the same price range"."""
+        spoken, named = _RUN.sub("", text.casefold()), _RUN.sub("", name.casefold())
+        return bool(named) and any(_found(f"{each.same}{re.escape(named)}", spoken) for each in self.words)
+
     def cancels(self, text: str) -> bool:
         return any(_found(each.cancel, text) for each in self.words)
+
+
+_RUN = re.compile(r"[\s_-]+")
 
 
 @lru_cache(maxsize=256)

@@ -49,7 +49,7 @@ _DIALOGUES = st.builds(
     question=st.none()
     | st.builds(Question, kind=st.sampled_from(QuestionKind), intent=_TEXT, options=st.tuples(_TEXT, _TEXT)),
     recent=st.lists(st.tuples(_TEXT, _TEXT), max_size=2).map(tuple),
-    offered=st.tuples(_TEXT, st.lists(_TEXT, max_size=2).map(tuple)),
+    offers=st.dictionaries(_TEXT, st.lists(_TEXT, max_size=2).map(tuple), max_size=2),
     fallbacks=st.integers(0, 9),
     at=st.integers(0, 2**50),
 )
@@ -180,3 +180,11 @@ def test_the_window_remembers_the_last_ids_and_no_others(ids: list[str], size: i
 
 def test_the_same_id_of_two_sources_differs() -> None:
     assert digest(identity("c", "a", "1")) != digest(identity("c", "b", "1"))
+
+
+def test_what_an_earlier_version_offered_is_still_known() -> None:
+    state = apply(EMPTY, [Dialogued("u-1", Dialogue(at=1))], _BOUNDS)
+    fields = orjson.loads(state.dump())
+    del fields["dialogues"]["u-1"]["offers"]
+    fields["dialogues"]["u-1"]["offered"] = ["hotel", ["Ibis", "Ritz"]]
+    assert load_state(orjson.dumps(fields)).dialogue("u-1").offers == {"hotel": ("Ibis", "Ritz")}

@@ -1,6 +1,8 @@
 """A dialogue without a worker: each message with what the understanding would find in it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from stream_worker.bot.bot import Bot
 from stream_worker.bot.loader import load_bot
@@ -38,6 +40,7 @@ class Talk:
         second: tuple[str, float] = ("other", 0.05),
         mood: tuple[str, float] = ("neutral", 1.0),
         sender: str = "u-1",
+        roles: Mapping[str, str] = MappingProxyType({}),
         **slots: str | tuple[str, ...],
     ) -> str:
         """The reply's text; empty for the model's. A slot's value must stand in the text."""
@@ -45,7 +48,7 @@ class Talk:
         for name, values in slots.items():
             for value in (values,) if isinstance(values, str) else values:
                 start = text.index(value)
-                spans.append(SlotSpan(name, value, start, start + len(value), 0.9))
+                spans.append(SlotSpan(name, value, start, start + len(value), 0.9, roles.get(value)))
         understanding = Encoded(
             ref=REF,
             intents=(IntentScore(intent, score), IntentScore(*second)),

@@ -90,6 +90,13 @@ def test_no_is_an_answer_and_emits_nothing(talk: Talk) -> None:
     assert talk.commands == []
 
 
+def test_no_with_another_value_corrects_it_and_is_asked_again(talk: Talk) -> None:
+    assert _confirmed(talk) == "250 to Ann, right?"
+    assert talk.say("no, 300", "inform", amount="300") == "300 to Ann, right?"
+    assert talk.say("yes", "unknown", scope=False) == "Done."
+    assert talk.commands == [("transfer", {"to": "Ann", "amount": "300", "from": "current"})]
+
+
 def test_a_useless_answer_is_asked_again_and_too_many_get_a_human(talk: Talk) -> None:
     talk.say("Send money to Ann", "transfer", recipient="Ann")
     assert talk.say("5000", "unknown", scope=False) == "Between 1 and 1000, please."

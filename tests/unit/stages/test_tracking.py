@@ -1,9 +1,11 @@
 """What a dialogue remembers: slots carried over, corrected, referred to, denied, and forgotten. English and Chinese."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stream_worker.bot.bot import Slot
 from tests.unit.stages.dialogues import Talk, load
 
 _BOT = """
@@ -15,14 +17,22 @@ forget_after_s: 600
 slots:
   location: {kind: place}
   city: {kind: place}
-  date: {kind: time}
+  date: {kind: date}
   room: {kind: thing}
   language: {shared: true}
+  from: {kind: place, entity: airport, role: origin}
+  to: {kind: place, entity: airport, role: destination}
 intents:
   weather: {slots: [location, date, language]}
   hotel:
     slots: [city, date, hotel, language]
     offer: {slot: hotel, values: "{% if city %}Hilton\\nIbis\\nHyatt{% endif %}"}
+  pick:
+    slots: [city, hotel]
+    offer:
+      - {slot: hotel, values: "Ritz"}
+      - {slot: date, values: "Friday"}
+  flight: {slots: [from, to, date]}
   thanks: {}
   lights: {slots: [room], keeps_intent: false}
 """
@@ -126,3 +136,96 @@ def test_an_intent_that_is_taken_up_again_has_its_values(talk: Talk) -> None:
     talk.say("Light in the kitchen", "lights", room="kitchen")
     talk.say("Will it rain?", "weather")
     assert (talk.slots, talk.carried) == ({"location": "Beijing"}, {"location"})
+
+
+@pytest.mark.parametrize("text", ["Is there a hotel with a pool?", "There are two of us, a hotel please"])
+def test_there_of_there_is_refers_to_nothing(talk: Talk, text: str) -> None:
+    talk.say("Weather in Beijing?", "weather", location="Beijing")
+    talk.say(text, "hotel")
+    assert talk.slots == {}
+
+
+def test_there_that_could_be_two_slots_is_left_to_a_question(talk: Talk) -> None:
+    talk.say("Weather in Beijing?", "weather", location="Beijing")
+    talk.say("A flight there", "flight")
+    assert talk.slots == {}
+
+
+@pytest.mark.parametrize("text", ["A hotel for that day", "a hotel on the same date", "那天的酒店"])
+def test_that_day_is_the_last_date_and_no_place(talk: Talk, text: str) -> None:
+    talk.say("Weather in Beijing tomorrow?", "weather", location="Beijing", date="tomorrow")
+    talk.say(text, "hotel")
+    assert talk.slots == {"date": "tomorrow"}
+
+
+@pytest.mark.parametrize("text", ["in the same language", "用同样的language"])
+def test_the_same_by_the_name_of_a_slot_is_its_last_value(talk: Talk, text: str) -> None:
+    talk.bot = replace(talk.bot, slots={**talk.bot.slots, "language": Slot()})
+    talk.say("Weather in French", "weather", language="French")
+    talk.say("A hotel", "hotel")
+    assert talk.slots == {}
+    talk.say(text, "hotel")
+    assert talk.slots == {"language": "French"}
+
+
+@pytest.mark.parametrize("text", ["Yes, please", "That sounds good", "Great!", "好的", "就这个吧"])
+def test_agreeing_takes_all_that_was_offered_alone(talk: Talk, text: str) -> None:
+    talk.say("Pick one in Paris", "pick", city="Paris")
+    talk.say(text, "unknown", scope=False)
+    assert (talk.intent, talk.slots, talk.carried) == ("pick", {"city": "Paris", "hotel": "Ritz"}, {"city", "hotel"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Yes, but another one",
+        "No, thanks",
+        "Is it expensive?",
+        "not the Ritz",
+        "不要",
+        "换一个吧",
+        "好的，不过我要别的",
+    ],
+)
+def test_what_does_not_agree_takes_nothing(talk: Talk, text: str) -> None:
+    talk.say("Pick one in Paris", "pick", city="Paris")
+    talk.say(text, "pick")
+    assert talk.slots == {"city": "Paris"}
+
+
+def test_a_mere_yes_takes_only_what_was_offered_right_before(talk: Talk) -> None:
+    talk.say("Pick one in Paris", "pick", city="Paris")
+    talk.say("Weather in Oslo?", "weather", location="Oslo")
+    talk.say("yes", "pick")
+    assert talk.slots == {"city": "Paris"}
+    talk.say("Weather in Oslo?", "weather", location="Oslo")
+    talk.say("I'll take it", "pick")
+    assert talk.slots == {"city": "Paris", "hotel": "Ritz"}
+
+
+def test_several_that_were_offered_need_a_name_or_a_place(talk: Talk) -> None:
+    talk.say("A hotel in Paris", "hotel", city="Paris")
+    talk.say("yes", "hotel")
+    assert talk.slots == {"city": "Paris"}
+    talk.say("let's go with the Hyatt", "unknown", scope=False)
+    assert talk.slots == {"city": "Paris", "hotel": "Hyatt"}
+
+
+def test_what_the_ruling_intent_has_no_slot_for_is_kept_for_the_other(talk: Talk) -> None:
+    talk.say("A hotel in Paris", "hotel", city="Paris")
+    talk.say("Will it rain in Oslo? And the hotel, make that Ibis", "weather", location="Oslo", hotel="Ibis")
+    assert (talk.intent, talk.slots) == ("weather", {"location": "Oslo"})
+    talk.say("my hotel again", "hotel")
+    assert talk.slots == {"city": "Paris", "hotel": "Ibis"}
+
+
+def test_a_second_intent_of_a_message_is_remembered_with_its_slots(talk: Talk) -> None:
+    talk.say("Rain in Oslo, and a hotel in Paris?", "weather", second=("hotel", 0.8), location="Oslo", city="Paris")
+    assert (talk.intent, talk.slots) == ("weather", {"location": "Oslo"})
+    talk.say("What about Rome?", "inform", city="Rome")
+    assert (talk.intent, talk.slots) == ("hotel", {"city": "Rome"})
+
+
+def test_roles_tell_slots_of_one_name_apart(talk: Talk) -> None:
+    talk.say("from Oslo to Rome", "flight", airport=("Oslo", "Rome"), roles={"Oslo": "origin", "Rome": "destination"})
+    assert talk.slots == {"from": "Oslo", "to": "Rome"}
