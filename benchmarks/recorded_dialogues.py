@@ -1,4 +1,4 @@
-"""Recorded task dialogues of three public sets as one shape: what was said, meant, asked, offered and known by turn.
+"""Recorded task dialogues of three public sets as one shape: what was said, meant, asked, offered and known.
 
 MultiWOZ 2.1 and SGD in English, CrossWOZ in Chinese. An intent is a task (`hotel`, `Restaurants_2/FindRestaurants`); a
 slot is named after what it belongs to (`hotel/area`), so that no two tasks share one by chance.
@@ -253,9 +253,7 @@ def _crosswoz_turns(messages: list[dict[str, Any]], tasks: Mapping[str, tuple[st
         yield UserTurn(
             text=user["content"],
             intents=tuple(dict.fromkeys(intents)),
-            meant=_placed(
-                [(slot, value) for slot, value in said.items() if slot in tasks[owner(slot)]], user["content"]
-            ),
+            meant=_placed(list(said.items()), user["content"]),
             asked=tuple(f"{task}/{slot}" for act, task, slot, _ in before if act == "Request" and task in tasks),
             goal={
                 f"{task}/{slot}": frozenset((plain(value),))

@@ -50,6 +50,8 @@ class ChatFormat:
     system_to_user: str
     before_user: str
     user_to_reply: str
+    before_reply: str
+    """White space that begins every reply: a model samples it by itself, so it is written only where a text is."""
     reply_to_user: str
     strips: bool
     """Whether the template strips white space around texts."""
@@ -73,7 +75,7 @@ _REPLY = ("⟦REPLY1⟧", "⟦REPLY2⟧")
 def derive_format(render: Render, tokenizer: Tokenizer) -> ChatFormat:
     """The pieces of a template, verified to be append-only. Raises Misconfigured with what differs."""
     try:
-        before_user, user_to_reply, reply_to_user = _cut_turns(render, ())
+        before_user, user_to_reply, before_reply, reply_to_user = _cut_turns(render, ())
     except TemplateRefuses as refusal:
         raise Misconfigured(
             Code.MODEL_UNSUITABLE,
@@ -83,7 +85,8 @@ def derive_format(render: Render, tokenizer: Tokenizer) -> ChatFormat:
         opening, *_ = _cut_turns(render, (ChatMessage(Role.SYSTEM, _SYSTEM),))
         before_system, found, system_to_user = opening.partition(_SYSTEM)
         takes_system = bool(found)
-    except TemplateRefuses:
+    except (TemplateRefuses, Misconfigured):
+        # Some write it before the last user's text, which is another one every turn.
         takes_system = False
     if not takes_system:
         before_system, system_to_user = "", _SYSTEM_JOINED
@@ -91,13 +94,15 @@ def derive_format(render: Render, tokenizer: Tokenizer) -> ChatFormat:
     # A closing token that no text can write ends a reply, whether or not the model's files say so.
     closing = tokenizer.encode_markup(reply_to_user)[:1]
     closing_ids = frozenset(closing) if tokenizer.encode_text(reply_to_user)[:1] != closing else frozenset()
-    pieces = (str(takes_system), before_system, system_to_user, before_user, user_to_reply, reply_to_user, str(strips))
+    system = (str(takes_system), before_system, system_to_user)
+    pieces = (*system, before_user, user_to_reply, before_reply, reply_to_user, str(strips))
     digest = blake2b("\0".join((tokenizer.hash, *pieces)).encode(), digest_size=16)
     return ChatFormat(
         before_system=before_system if takes_system else None,
         system_to_user=system_to_user,
         before_user=before_user,
         user_to_reply=user_to_reply,
+        before_reply=before_reply,
         reply_to_user=reply_to_user,
         strips=strips,
         end_ids=tokenizer.end_ids | closing_ids,
@@ -105,8 +110,8 @@ def derive_format(render: Render, tokenizer: Tokenizer) -> ChatFormat:
     )
 
 
-def _cut_turns(render: Render, opening: tuple[ChatMessage, ...]) -> tuple[str, str, str]:
-    """(before the first user text, from a user text to the reply, from a reply to the next user text)."""
+def _cut_turns(render: Render, opening: tuple[ChatMessage, ...]) -> tuple[str, str, str, str]:
+    """(before the first user text, from a user text to the reply, before the reply, from it to the next user text)."""
     messages = [
         *opening,
         ChatMessage(Role.USER, _USER[0]),
@@ -118,11 +123,12 @@ def _cut_turns(render: Render, opening: tuple[ChatMessage, ...]) -> tuple[str, s
     one, two, three = (render(messages[: len(opening) + count]) for count in (1, 3, 5))
     before, user_to_reply = _around(one, _USER[0])
     rest = two[len(one) :]
-    reply_to_user, after = _around(rest.removeprefix(_REPLY[0]), _USER[1])
-    _require(two, one + _REPLY[0] + reply_to_user + _USER[1] + user_to_reply)
+    before_reply = rest[: len(rest) - len(rest.lstrip())]
+    reply_to_user, after = _around(rest.removeprefix(before_reply + _REPLY[0]), _USER[1])
+    _require(two, one + before_reply + _REPLY[0] + reply_to_user + _USER[1] + user_to_reply)
     _require(after, user_to_reply)
-    _require(three, two + _REPLY[1] + reply_to_user + _USER[2] + user_to_reply)
-    return before, user_to_reply, reply_to_user
+    _require(three, two + before_reply + _REPLY[1] + reply_to_user + _USER[2] + user_to_reply)
+    return before, user_to_reply, before_reply, reply_to_user
 
 
 def _around(rendered: str, sentinel: str) -> tuple[str, str]:

@@ -51,8 +51,7 @@ def build_prompt(
     """
     writer = _Writer(chat_format, tokenizer, system)
     if stored and _stands(stored, writer.hash, history):
-        added = writer.turns(_joined(history[stored.covers :]))
-        ids = (*stored.ids, *tokenizer.encode_markup(chat_format.reply_to_user), *added)
+        ids = (*stored.ids, *writer.rest(history[stored.covers :]))
         if len(ids) <= limit_tokens:
             return _built(writer, ids, history, dropped=0, known=len(stored.ids))
     ids = writer.whole(history)
@@ -117,23 +116,38 @@ class _Writer:
         for message in messages:
             tidy = [text for text in map(self._format.tidy, message.texts) if text]
             for number, text in enumerate(tidy):
-                ids += self.text(_JOIN + text if number else text, tidy=False)
+                first = text if message.role is Role.USER else self._before_reply(text)
+                ids += self.text(_JOIN + text if number else first, tidy=False)
             glue = self._format.user_to_reply if message.role is Role.USER else self._format.reply_to_user
             ids += self._tokenizer.encode_markup(glue)
         return tuple(ids)
+
+    def _before_reply(self, text: str) -> str:
+        """The text of a reply with the white space that a model would have sampled before it."""
+        lead = self._format.before_reply
+        return text if text.startswith(lead) else lead + text
+
+    def rest(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
+        """What comes after a reply: whatever joins it, such as a human colleague's words, then the turns."""
+        users = next(number for number, message in enumerate(messages) if message.role is Role.USER)
+        ids: list[int] = []
+        for text in filter(None, (self._format.tidy(message.text) for message in messages[:users])):
+            ids += self.text(_JOIN + text, tidy=False)
+        ids += self._tokenizer.encode_markup(self._format.reply_to_user)
+        return (*ids, *self.turns(_joined(messages[users:])))
 
     def whole(self, history: Sequence[ChatMessage]) -> tuple[int, ...]:
         return (*self.opening, *self.turns(_joined(history)))
 
 
 def _stands(stored: StoredPrompt, expected_hash: str, history: Sequence[ChatMessage]) -> bool:
-    """Whether the stored ids are still how the prompt begins: after a reply, with a user's message next."""
+    """Whether the stored ids are still how the prompt begins: after a reply, with a user's message to come."""
     covers = stored.covers
     return (
         stored.hash == expected_hash
         and 0 < covers < len(history)
         and history[covers - 1].role is Role.ASSISTANT
-        and history[covers].role is Role.USER
+        and history[-1].role is Role.USER
     )
 
 
