@@ -106,7 +106,8 @@ class LazyGroup(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in COMMANDS:
+        # A shell that completes behind a misspelt command is offered nothing; it is not told off.
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
             _refuse_command(args[0])
         self._resolves = True
         try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_worker.cli.completing import published_topics
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
 from stream_worker.cli.output import Format, FormatOption, print_rows
 
@@ -20,6 +21,10 @@ _WAIT_S = 0.2
 def tail(
     config: ConfigOption = None,
     kafka: KafkaOption = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(help="Only of this topic. May be repeated.", autocompletion=published_topics),
+    ] = None,
     conversation: Annotated[str, typer.Option(help="Only of this conversation.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="End after so many records; 0 goes on until Ctrl-C.")] = 0,
     timeout: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0 goes on until Ctrl-C.")] = 0,
@@ -31,7 +36,7 @@ def tail(
     from stream_worker.settings.loader import load_settings
 
     gateway = Gateway(load_settings(settings_file(config), flags(kafka)))
-    gateway.follow()
+    gateway.follow(topic or ())
     ending = time.monotonic() + timeout if timeout else float("inf")
     shown = 0
     lines = Format.JSONL if output is Format.JSON else output

@@ -5,7 +5,7 @@ no group, and so disturbs nobody.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from stream_worker.contracts.analysis import Analysis
 from stream_worker.contracts.delta import Delta
 from stream_worker.contracts.metric import EventMetric
 from stream_worker.contracts.reply import Reply
+from stream_worker.errors import Code, Misconfigured
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.event_sender import EventSender, Place
@@ -54,9 +55,17 @@ class Gateway:
             )
         }
 
-    def follow(self) -> None:
-        """From now on `receive` gives what is published after this call."""
-        places = [place for topic in self._adapters for place in self._places(topic)]
+    def follow(self, topics: Collection[str] = ()) -> None:
+        """From now on `receive` gives what is published after this call, in these of the topics; without any, in all.
+
+        Raises Misconfigured for a name that is none of theirs.
+        """
+        if unknown := sorted(set(topics) - set(self._adapters)):
+            raise Misconfigured(
+                Code.CONFIG_INVALID_VALUE,
+                f"nothing is published on {', '.join(unknown)}: choose of {', '.join(sorted(self._adapters))}",
+            )
+        places = [place for topic in topics or self._adapters for place in self._places(topic)]
         for place in places:
             # An explicit offset: a logical end would be looked up only later, and records before that be missed.
             place.offset = self._end(place)

@@ -1,9 +1,5 @@
 """Commands of operation that need no broker."""
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -53,39 +49,6 @@ def test_the_threads_are_shown_without_their_values(url: str) -> None:
         stacks = answer.read().decode()
     assert "MainThread" in stacks
     assert planted not in stacks.replace('planted = "canary-4410"', "")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_completion(shell: str, tmp_path: Path) -> None:
-    done = run(f"completion {shell}", tmp_path)
-    assert done.returncode == 0
-    assert "_STREAM_WORKER_COMPLETE" in done.stdout
-    assert f"completion {shell}" in done.stdout.splitlines()[0]
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        ("stream-worker ", "conversation"),
-        ("stream-worker conversation ", "explain"),
-        ("stream-worker tail --", "--limit"),
-    ],
-)
-def test_a_real_bash_completes_commands_and_options(typed: str, expected: str, tmp_path: Path) -> None:
-    """The broker of the settings is down: nothing is asked of it."""
-    script = run("completion bash", tmp_path).stdout
-    words = typed.split(" ")
-    ask = (
-        f"{script}\nCOMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}\n"
-        '_stream_worker_completion stream-worker 2>/dev/null; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
-    found = re.search(r"^(_\w+)\(\)", script, flags=re.MULTILINE)
-    assert found is not None
-    ask = ask.replace("_stream_worker_completion", found[1])
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environ = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["bash", "-c", ask], env=environ, capture_output=True, text=True, timeout=60, check=False)
-    assert expected in done.stdout.split(), done.stderr
 
 
 OLD = """\
