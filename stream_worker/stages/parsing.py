@@ -93,7 +93,8 @@ def _normalised(text: str) -> str:
 
     Ordering a run of marks takes the square of its length: hours for one megabyte of them.
     """
-    if text.isascii() or len(text) <= _MARKS_IN_A_ROW:
+    # No character becomes more than three marks.
+    if text.isascii() or 3 * len(text) <= _MARKS_IN_A_ROW:
         return unicodedata.normalize("NFC", text)
     pieces: list[str] = []
     marks = 0
