@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from stream_worker.golden.judge import ModelJudge
 
 EPILOG = "Example: stream-worker test"
 
@@ -41,7 +44,6 @@ def test(
     """
     from stream_worker.cli.app import ExitCode
     from stream_worker.golden.conversation import load_goldens
-    from stream_worker.golden.judge import ModelJudge
     from stream_worker.golden.report import html as html_of
     from stream_worker.golden.report import junit as junit_of
     from stream_worker.golden.report import lines
@@ -53,7 +55,7 @@ def test(
         typer.echo(f"nothing to test: there is no conversation in {', '.join(map(str, folders))}", err=True)
         raise typer.Exit(ExitCode.NOTHING_TO_TEST)
     suite = Suite(bot, _note, real=engine is EngineChoice.REAL)
-    report = suite.run(goldens, repeat, ModelJudge(judge, judge_model) if judge else None)
+    report = suite.run(goldens, repeat, _judge(judge, judge_model) if judge else None)
     if verbose:
         for played in report.played:
             typer.echo(played.golden.name)
@@ -72,6 +74,12 @@ def test(
             _update(played)
     if not report.passed and not update:
         raise typer.Exit(ExitCode.FINDINGS)
+
+
+def _judge(server: str, model: str) -> "ModelJudge":
+    from stream_worker.golden.judge import ModelJudge
+
+    return ModelJudge(server, model)
 
 
 def _update(played: object) -> None:
