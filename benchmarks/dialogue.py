@@ -293,7 +293,8 @@ def main() -> None:
             # Every other dialogue is learnt from, some messages of each.
             learnt = [turn for dialogue in recorded.dialogues[1::2] for turn in dialogue]
             learnt = learnt[:: max(1, len(learnt) // given.learn)][: given.learn]
-            asked = recorded.dialogues[::2][: given.ask]
+            others = recorded.dialogues[::2]
+            asked = others[:: max(1, len(others) // given.ask)][: given.ask]
             results[name]["gold, the same dialogues"] = played(generated, asked, gold(generated))
             results[name]["own"] = played(generated, asked, own(generated, learnt, given.encoder))
         print(name, json.dumps(results[name], ensure_ascii=False), file=sys.stderr, flush=True)

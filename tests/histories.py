@@ -20,7 +20,7 @@ Step = tuple[str, int]
 KINDS = (
     *("say",) * 6,
     *("edit", "delete", "edit", "delete"),
-    *("react", "other", "agent", "bot", "trigger", "again"),
+    *("react", "other", "agent", "bot", "trigger", "again", "late"),
     *("handoff", "handback", "erasure", "closed"),
     *("wait", "wait", "crash"),
 )
@@ -56,6 +56,8 @@ class Writer:
             case "say" | "other" | "agent" | "bot":
                 role = kind if kind in ("agent", "bot") else "user"
                 return {"type": "message", "sender": {"id": kind, "role": role}, "text": f"text of {name}"}
+            case "late":
+                return {"type": "message", "sender": {"id": "say"}, "text": f"text of {name}", "expires_at": 1}
             case "edit":
                 return {"type": "edit", "sender": {"id": "say"}, "target_id": target, "text": f"edited by {name}"}
             case "delete":
@@ -99,6 +101,9 @@ def check(
     replies_are_in_order(events, replies)
     turns_are_named_by_their_first_event(metrics)
     history_has_every_edit_and_no_deleted_text(events, state)
+    nothing_of_before_an_erasure_stays(events, replies, state)
+    what_is_late_is_not_answered(events, metrics, replies)
+    a_reaction_settles_without_a_reply(events, metrics)
 
 
 def each_record_has_one_outcome(events: Sequence[Value], metrics: Sequence[Value]) -> None:
@@ -162,3 +167,30 @@ def history_has_every_edit_and_no_deleted_text(events: Sequence[Value], state: C
         if line.event_id in {event["message_id"] for event in events}:
             expected = text_of(line.event_id, events)
             assert line.text == expected, f"a change of {line.event_id} was skipped: {line.text!r}, not {expected!r}"
+
+
+def nothing_of_before_an_erasure_stays(
+    events: Sequence[Value], replies: Sequence[Value], state: ConversationState
+) -> None:
+    erasures = [number for number, event in enumerate(events) if event["type"] == "erasure"]
+    place = {event["message_id"]: number for number, event in reversed(list(enumerate(events)))}
+    said = place | {reply["reply_id"]: place[reply["in_reply_to"][0]] for reply in replies}
+    for line in state.history:
+        if erasures and line.event_id in said:
+            assert said[line.event_id] > erasures[-1], f"it was erased, and is still there: {line.event_id}"
+
+
+def what_is_late_is_not_answered(events: Sequence[Value], metrics: Sequence[Value], replies: Sequence[Value]) -> None:
+    late = {event["message_id"] for event in events if event.get("expires_at")}
+    answered = {event_id for reply in replies for event_id in reply["in_reply_to"]}
+    assert not late & answered, f"answered though it was too late: {late & answered}"
+    for metric in metrics:
+        if metric["event_id"] in late:
+            assert metric["outcome"] in ("expired", "duplicate", "silent"), f"too late, but {metric['outcome']}"
+
+
+def a_reaction_settles_without_a_reply(events: Sequence[Value], metrics: Sequence[Value]) -> None:
+    reactions = {event["message_id"] for event in events if event["type"] == "reaction"}
+    for metric in metrics:
+        if metric["event_id"] in reactions:
+            assert metric["outcome"] == "silent", f"a reaction was {metric['outcome']}"

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from stream_worker import intake
 from stream_worker.conversation import mailbox as mailboxes
 from stream_worker.conversation.mailbox import Mailbox
 from stream_worker.conversation.pending import PendingTurn
-from stream_worker.conversation.state import EMPTY
+from stream_worker.conversation.state import EMPTY, Ended
 from stream_worker.intake import Intake
+from stream_worker.stages import notice as noticing
 from stream_worker.turn_taking import OnNewMessage, TurnTaking
 from stream_worker.turns import Turns
 from tests import checker, histories
@@ -213,9 +215,28 @@ def _withdrawn_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Turns, "withdraw", lambda self, assignment, pending, moment, heard: None)
 
 
+def _erasure_only_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noticing, "Erased", lambda at: Ended())
+
+
+def _nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "has_expired", lambda *_: False)
+
+
+def _reactions_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def beside(self: Intake, assignment: Any, arrival: Any, moment: Any, place: Any = Intake._place) -> None:
+        if arrival.event.type != "reaction":
+            place(self, assignment, arrival, moment)
+
+    monkeypatch.setattr(Intake, "_place", beside)
+
+
 @pytest.mark.parametrize(
     ("plant", "found"),
     [
+        (_erasure_only_ends, "still there"),
+        (_nothing_expires, "too late"),
+        (_reactions_are_dropped, "lost or stuck"),
         (_edits_settle_alone, "skipped"),
         (_hand_off_queues, "after a hand-off"),
         (_copies_are_new, "answered twice"),
