@@ -67,6 +67,8 @@ class Assignment:
     facts: PartitionFacts | None = None
     ledger: Ledger = field(default_factory=lambda: Ledger(0))
     turns: dict[str, TurnPhase] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    """The last attempt of each turn that was taken back, until it starts again."""
     held_bytes: int = 0
     timestamps: dict[int, int] = field(default_factory=dict)
     """When each open offset's record was written, oldest offset first."""

@@ -207,8 +207,8 @@ class Committer:
         assignment = self._assignments[guilty.partition]
         later = self._outbox.replace_first(self._settler.refused(guilty, cause, moment))
         assignment.states.forget(guilty.conversation)
-        if later:
-            self._intake.put_back(assignment, [settlement.arrivals for settlement in later], moment)
+        if assignment.has_mailbox(guilty.conversation) or later:
+            self._intake.put_back(assignment, guilty.conversation, later, moment)
 
 
 def _position(assignment: Assignment, clients: Clients) -> int:

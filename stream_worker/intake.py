@@ -22,6 +22,7 @@ from stream_worker.conversation.mailbox import Preempt, Queued, Repeated, Restar
 from stream_worker.conversation.pending import PendingTurn, starts_turn
 from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Sight
+from stream_worker.kafka.outbox import Settlement
 from stream_worker.observer import Observer
 from stream_worker.orders import Result
 from stream_worker.outcome import DeadLetterReason, Outcome
@@ -131,16 +132,23 @@ class Intake:
         """How long until a turn that is held may start; infinite when none is."""
         return max(0, self._held[0][0] - now_ms) / 1000 if self._held else float("inf")
 
-    def put_back(self, assignment: Assignment, settled: Sequence[Sequence[Arrival]], moment: Moment) -> None:
-        """Settlements of one conversation that were taken back: their events wait again, before all others."""
-        conversation = settled[0][0].conversation
+    def put_back(
+        self, assignment: Assignment, conversation: str, settled: Sequence[Settlement], moment: Moment
+    ) -> None:
+        """A conversation goes on from its committed state: what was built on another one is done again.
+
+        That is what was `settled` and taken back, before all others, and the turn that runs: it was begun with what
+        they said.
+        """
         mailbox = assignment.mailbox(conversation)
         if mailbox.running is not None:
-            self._turns.cancel(assignment, mailbox.running, moment)
+            self._turns.take_back(assignment, mailbox.running, moment)
         entries: list[Waiting] = []
-        for arrivals in settled:
-            entries += _entries(arrivals)
-            assignment.waiting_events += len(arrivals)
+        for settlement in settled:
+            entries += _entries(settlement.arrivals)
+            assignment.waiting_events += len(settlement.arrivals)
+            if settlement.turn is not None:
+                assignment.attempts[settlement.turn.ref.turn_id] = settlement.turn.ref.attempt
         mailbox.put_back(entries)
         self._try_next(assignment, conversation, moment)
 

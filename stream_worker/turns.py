@@ -155,6 +155,12 @@ class Turns:
         self._end_turn(assignment, phase.turn, moment)
         assignment.suspicion.clear(phase.turn.first.offset)
 
+    def take_back(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
+        """Ends a running turn that is to start again, of another state."""
+        identity = pending.first.identity
+        assignment.attempts[identity] = assignment.turns[identity].turn.ref.attempt
+        self.cancel(assignment, pending, moment)
+
     def drop(self, assignment: Assignment, moment: Moment) -> None:
         """The partition is gone: its turns are cancelled, and nothing of them settles."""
         for phase in list(assignment.turns.values()):
@@ -201,13 +207,15 @@ class Turns:
         pending: PendingTurn,
         moment: Moment,
         *,
-        attempt: int = 1,
+        attempt: int | None = None,
         failures: int = 0,
         successes_seen: int | None = None,
         deadline: float | None = None,
     ) -> None:
         """Parses the messages and sends them to be understood; or ends the turn where nothing is to be answered."""
         first = pending.first
+        # One that was taken back had attempts before; what still comes of those must not be taken for this one's.
+        attempt = attempt or assignment.attempts.pop(first.identity, 0) + 1
         bot = self._unanswered.bot_for(assignment, pending, moment)
         if bot is None:
             assignment.mailbox(first.conversation).finish()

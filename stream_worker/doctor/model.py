@@ -7,10 +7,7 @@ from pathlib import Path
 from stream_worker.doctor.finding import Finding, Group, Says
 from stream_worker.doctor.runtime import memory_bytes
 from stream_worker.errors import StreamWorkerError
-from stream_worker.inference.dtypes import Dtype, bytes_per_number, chosen_dtype
 from stream_worker.inference.model_facts import ModelFacts, model_facts
-from stream_worker.inference.native.build import fastest_words
-from stream_worker.inference.segments import BLOCK_TOKENS
 from stream_worker.settings import Settings
 
 _SAYS = Says(Group.MODEL)
@@ -21,19 +18,13 @@ _ROOM = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelGroupFacts:
-    """`problem` says why the model cannot be used at all.
-
-    `native` is whether this machine can run the native step in `dtype`; `packs` whether weights are rearranged for
-    the processor: while they are, and often after, they are there twice.
-    """
+    """`problem` says why the model cannot be used at all; `bytes_per_number` is 4 for float32, 2 for the others."""
 
     problem: str
     cure: str
     folder: Path | None
     model: ModelFacts | None
-    dtype: Dtype
-    native: bool
-    packs: bool
+    bytes_per_number: int
     memory_bytes: int
 
 
@@ -44,7 +35,7 @@ def gather(settings: Settings, *, on_gpu: bool) -> ModelGroupFacts | None:
     from stream_worker.cache import cache_folder
     from stream_worker.inference.models import resolve_model
 
-    dtype = chosen_dtype(settings.engine.dtype, on_gpu=on_gpu)
+    full = settings.engine.dtype == "float32" or (settings.engine.dtype == "auto" and not on_gpu)
     memory = _gpu_bytes(settings) if on_gpu else memory_bytes()
     folder, facts, problem, cure = None, None, "", ""
     try:
@@ -60,9 +51,7 @@ def gather(settings: Settings, *, on_gpu: bool) -> ModelGroupFacts | None:
         cure=cure,
         folder=folder,
         model=facts,
-        dtype=dtype,
-        native=not on_gpu and settings.engine.level in ("auto", "native") and _has_native(dtype),
-        packs=not on_gpu and settings.engine.level != "plain",
+        bytes_per_number=4 if full else 2,
         memory_bytes=memory,
     )
 
@@ -121,16 +110,12 @@ def _context(model: ModelFacts, settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(facts: ModelGroupFacts, model: ModelFacts, settings: Settings) -> Iterator[Finding]:
-    """Weights and cache against what there is; and how many turns of full length the cache holds, in whole blocks."""
-    width = bytes_per_number(facts.dtype)
-    weights = model.parameters * width * (2 if facts.packs else 1)
+    """Weights and cache against what there is; and how many turns of full length the cache holds."""
+    weights = model.parameters * facts.bytes_per_number
     cache = settings.engine.kv_cache_bytes
-    block_bytes = model.block_bytes(width, native=facts.native and model.head % 32 == 0)
-    longest = min(settings.engine.max_context_tokens, model.max_context_tokens or settings.engine.max_context_tokens)
-    blocks_of_turn = -(-longest // BLOCK_TOKENS)
-    turns = cache // block_bytes // blocks_of_turn if block_bytes else 0
-    twice = ", kept twice while they are packed" if facts.packs else ""
-    needed = f"{weights / _GIB:.2f} GiB of weights ({facts.dtype}{twice}) and {cache / _GIB:.2f} GiB of cache"
+    per_turn = model.cache_numbers_per_token * facts.bytes_per_number * settings.engine.max_context_tokens
+    turns = cache // per_turn if per_turn else 0
+    needed = f"{weights / _GIB:.2f} GiB of weights and {cache / _GIB:.2f} GiB of cache"
     there = f"of {facts.memory_bytes / _GIB:.1f} GiB"
     if weights + cache > facts.memory_bytes * _ROOM:
         yield _SAYS.error(
@@ -142,16 +127,12 @@ def _memory(facts: ModelGroupFacts, model: ModelFacts, settings: Settings) -> It
     elif turns < 1:
         yield _SAYS.error(
             "memory",
-            f"the cache holds less than one turn of {longest} tokens",
+            f"the cache holds less than one turn of {settings.engine.max_context_tokens} tokens",
             "Long conversations would become dead letters.",
-            f"set engine.kv_cache_bytes to at least {block_bytes * blocks_of_turn}",
+            f"set engine.kv_cache_bytes to at least {per_turn}",
         )
     else:
         yield _SAYS.fine("memory", f"{needed} {there}; the cache holds {turns} turns of full length")
-
-
-def _has_native(dtype: Dtype) -> bool:
-    return dtype != "float16" and fastest_words(half=dtype == "bfloat16") is not None
 
 
 def _gpu_bytes(settings: Settings) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 import torch
@@ -12,14 +12,16 @@ from transformers.utils.logging import disable_progress_bar
 from stream_worker.clock import Clock
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.inference.constraints import JsonSchemas
-from stream_worker.inference.dtypes import DtypeName, chosen_dtype
 from stream_worker.inference.levels import choose
 from stream_worker.inference.models import ModelFiles
+from stream_worker.inference.native.build import fastest_words
 from stream_worker.inference.native.reader import Sizes
 from stream_worker.inference.tokenizer import ModelTokenizer
 from stream_worker.inference.torch_engine import STEP_TOKENS, ModelFacts, TorchStepper
 from stream_worker.settings.engine import EngineSettings
 from stream_worker.stages.chat_format import ChatFormat
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -41,7 +43,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
-    return _DTYPES[chosen_dtype(name, on_gpu=device.type == "cuda")]
+    """`auto` is bfloat16 on a GPU and on a CPU that multiplies it natively, else float32."""
+    if name == "auto":
+        has_bfloat16 = device.type == "cuda" or fastest_words(half=True) is not None
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return _DTYPES[name]
 
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:

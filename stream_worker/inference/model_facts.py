@@ -5,28 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream_worker.inference.segments import BLOCK_TOKENS
-
 _BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """`parameters` counts numbers; a token adds two rows of `head` numbers to the cache for each of `layers` times
-    `key_heads`; `absent` are files that the index of the weights names and the folder lacks."""
+    """`parameters` counts numbers; `cache_numbers_per_token` those that a token adds to the cache; `absent` files that
+    the index of the weights names and the folder lacks."""
 
     parameters: int
-    layers: int
-    key_heads: int
-    head: int
+    cache_numbers_per_token: int
     max_context_tokens: int
     has_chat_template: bool
     absent: tuple[str, ...]
-
-    def block_bytes(self, bytes_per_number: int, *, native: bool) -> int:
-        """Memory of one block of keys and values. The native step pads a head's values to whole tiles of 64."""
-        values = -(-self.head // 64) * 64 if native else self.head
-        return self.layers * self.key_heads * (self.head + values) * BLOCK_TOKENS * bytes_per_number
 
 
 def model_facts(folder: Path) -> ModelFacts:
@@ -40,9 +31,7 @@ def model_facts(folder: Path) -> ModelFacts:
     files = sorted(folder.glob("*.safetensors"))
     return ModelFacts(
         parameters=sum(map(_parameters, files)),
-        layers=layers,
-        key_heads=int(text.get("num_key_value_heads") or heads),
-        head=width,
+        cache_numbers_per_token=2 * layers * int(text.get("num_key_value_heads") or heads) * width,
         max_context_tokens=int(text.get("max_position_embeddings") or text.get("n_positions") or 0),
         has_chat_template=(folder / "chat_template.jinja").is_file()
         or "chat_template" in _json(folder / "tokenizer_config.json"),

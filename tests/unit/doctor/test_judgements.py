@@ -41,16 +41,12 @@ MODEL = model.ModelGroupFacts(
     folder=Path("model"),
     model=ModelFacts(
         parameters=100_000_000,
-        layers=30,
-        key_heads=3,
-        head=64,
+        cache_numbers_per_token=10_000,
         max_context_tokens=8_192,
         has_chat_template=True,
         absent=(),
     ),
-    dtype="bfloat16",
-    native=True,
-    packs=True,
+    bytes_per_number=2,
     memory_bytes=16 * _GIB,
 )
 CLUSTER = ClusterFacts(brokers=3, round_trip_s=0.002, max_transaction_ms=900_000, consumer_protocol=True)
@@ -140,7 +136,7 @@ BROKEN: list[tuple[str, Mark, Callable[[], Iterable[Finding]]]] = [
     ("context", Mark.ERROR, lambda: model.judge(_model(max_context_tokens=1_024), SETTINGS)),
     ("context", Mark.WARNING, lambda: model.judge(MODEL, _settings(engine={"max_context_tokens": 200}))),
     ("memory", Mark.ERROR, lambda: model.judge(replace(MODEL, memory_bytes=_GIB), SETTINGS)),
-    ("memory", Mark.ERROR, lambda: model.judge(_model(layers=30_000), SETTINGS)),
+    ("memory", Mark.ERROR, lambda: model.judge(_model(cache_numbers_per_token=1_000_000), SETTINGS)),
     ("reachable", Mark.ERROR, lambda: broker.judge_listeners([Listener(address="a:1", problem="refused")])),
     (
         "tls",

@@ -21,6 +21,11 @@ def _last_text(order: Generate) -> str:
     return order.prompt.messages[-1].text
 
 
+def _all_texts(order: Generate) -> str:
+    assert isinstance(order.prompt, PromptMessages)
+    return " ".join(message.text for message in order.prompt.messages)
+
+
 def test_a_message_gets_one_reply_and_one_metric() -> None:
     rig = Rig()
     rig.start()
@@ -286,6 +291,22 @@ def test_a_record_that_the_broker_refuses_takes_out_one_turn() -> None:
         "b-1": ["replied"],
     }
     assert [reason.value for reason, _ in running.journal.dead] == ["refused_by_broker"]
+
+
+def test_a_turn_that_runs_while_one_before_it_is_refused_starts_again() -> None:
+    """It was begun with a reply that never came to be; and what comes of its first attempt is late."""
+    rig = Rig(
+        reply=lambda order: f"{order.ref.attempt}: {_all_texts(order)}",
+        seconds=lambda _: 0.05,
+    )
+    rig.start()
+    rig.broker.refuse(rig.settings.topics.replies, lambda record: b"1: bad" in (record.value or b""))
+    rig.send("c-1", message_id="a-1", text="bad")
+    rig.send("c-1", message_id="a-2", text="later and so long that it runs when the first is refused")
+    rig.run(5.0)
+    assert rig.outcomes == {"a-1": ["dead_lettered"], "a-2": ["replied"]}
+    (reply,) = [each for each in rig.replies if each["in_reply_to"] == ["a-2"]]
+    assert reply["text"] == "2: later and so long that it runs when the first is refused"
 
 
 def test_restarting_replays_nothing() -> None:
