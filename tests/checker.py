@@ -98,19 +98,22 @@ def previews_add_up(replies: Sequence[Value], deltas: Sequence[Value]) -> None:
 
 
 def only_suspects_are_condemned(condemned: Sequence[Value], changelog: Changelog) -> None:
-    """A `suspected_crash` ran alone, named in the ledger, after two crashes in a row, and nobody let go in order since.
+    """A `suspected_crash` ran alone, named in its ledger, and its partition was not let go in order since.
 
-    That is what is promised of a good event: not that it is never condemned (a process that is killed for another
-    reason the third time in a row takes what ran alone with it), but never without this.
+    Turns run alone only in a process that holds a partition with two crashes in a row. That is what is promised of a
+    good event: not that it is never condemned (a process that is killed for another reason takes what ran alone with
+    it), but never without this.
     """
     history: dict[int, list[LedgerRecord]] = defaultdict(list)
     for ledger in ledgers(changelog):
         history[ledger.partition].append(ledger)
+    crashed_twice = any(ledger.starts >= 2 for found in history.values() for ledger in found)
     for metric in condemned:
-        before = [ledger for ledger in history[metric["partition"]] if ledger.term < metric["term"]]
-        named = [number for number, each in enumerate(before) if each.suspect == metric["offset"] and each.starts >= 2]
         where = f"{metric['partition']}/{metric['offset']}"
-        assert named, f"condemned without suspicion: {where} was never named after two crashes"
+        before = [ledger for ledger in history[metric["partition"]] if ledger.term < metric["term"]]
+        named = [number for number, ledger in enumerate(before) if ledger.suspect == metric["offset"]]
+        assert named, f"condemned without suspicion: {where} never ran alone"
+        assert crashed_twice, f"condemned without suspicion: {where}, and no partition had crashed twice"
         assert not any(each.released for each in before[named[-1] :]), f"condemned though let go in order: {where}"
 
 

@@ -138,7 +138,7 @@ def _network(kind: str) -> Action:
 def _small_replies(world: World, chance: random.Random) -> Done:
     """The topic of replies takes hardly anything for a while: the broker refuses records."""
     seconds = chance.uniform(1.0, 3.0)
-    world.limit_replies(400)
+    world.limit_replies(200)
     world.replies_are_limited = True
 
     def lift() -> None:

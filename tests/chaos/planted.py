@@ -33,19 +33,20 @@ class Trial:
 
 
 TRIALS = (
-    Trial(Bug.ABORTED_TAKEN_FOR_COMMITTED, "nothing is lost", r".* have no outcome|lost", ["small_replies"]),
+    Trial(Bug.ABORTED_TAKEN_FOR_COMMITTED, "nothing is lost", "lost", ["small_replies"]),
     Trial(
         Bug.REPLIES_OUTSIDE_THE_TRANSACTION, "every event has one outcome", "settled twice", ["dies_in_commit", "kill"]
     ),
     Trial(Bug.LEDGER_IGNORED, "every event has one outcome", "settled twice", ["kill"]),
-    Trial(Bug.MEMBERSHIP_FROM_BEFORE_JOINING, "a frozen worker commits nothing", "settled twice", ["zombie"]),
+    # A static member is refused with it, so that no partition is ever taken.
+    Trial(Bug.MEMBERSHIP_FROM_BEFORE_JOINING, "a frozen worker commits nothing", "did not come about", ["zombie"]),
     Trial(Bug.RELEASED_BY_THE_LOOP, "what was given away is not committed", "settled twice", ["guest", "terminate"]),
-    Trial(Bug.IDS_NOT_REMEMBERED, "no event is answered twice", "answered twice", ["terminate"]),
+    Trial(Bug.IDS_NOT_REMEMBERED, "no event is answered twice", "answered twice", ["kill", "guest"]),
     Trial(Bug.TWO_TURNS_AT_ONCE, "replies are in order", "out of order", ["terminate"]),
     Trial(Bug.TERM_LOWERED, "a ledger never goes back", r"partition \d+: the term went back", ["kill"]),
     Trial(Bug.COMMANDS_OUTSIDE_THE_TRANSACTION, "a command goes with its reply", "a command", ["dies_in_commit"]),
     Trial(Bug.DEAD_LETTERS_DROPPED, "a dead letter is kept", "dead letters and outcomes differ", ["poison"]),
-    Trial(Bug.SUSPECT_ACQUITTED, "a poison event ends", r".* have no outcome", ["poison"]),
+    Trial(Bug.SUSPECT_ACQUITTED, "a poison event ends", "have no outcome", ["poison"]),
     Trial(Bug.CONDEMNED_AT_ONCE, "only suspects are condemned", "condemned without suspicion", ["kill"]),
     Trial(
         Bug.STATE_NOT_RESTORED, "replies follow from what was committed", r".* does not follow", ["kill", "lose_state"]
@@ -82,7 +83,7 @@ def _found(trial: Trial) -> bool:
         violation = (chaos(plan)["violation"] or "none").removeprefix("VIOLATION: ").strip()
     except AssertionError as error:
         violation = f"the run did not come about: {error}"
-    found = re.match(trial.finds, violation) is not None
+    found = re.search(trial.finds, violation) is not None
     verdict = "found" if found else "MISSED"
     print(f"{trial.bug.value} | {trial.invariant} | seed {trial.seed} | {verdict}: {violation[:150]}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)

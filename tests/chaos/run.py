@@ -93,7 +93,9 @@ def chaos(plan: Plan) -> dict[str, Any]:
         history.note("exit codes", codes=codes)
         if violation is None and not set(codes.values()) <= _GOOD_ENDS:
             violation = f"workers ended with {codes} when asked to"
-        verdict: dict[str, Any] = _check(world, plan) if violation is None else {"violation": violation}
+        verdict = _check(world, plan)
+        if violation is not None:
+            verdict["violation"] = f"{verdict['violation'] or ''} {violation}".strip()
     if "checked" in verdict:
         verdict["longest_gap_s"] = longest_by_fault(verdict["checked"].pop("gaps"), _faults(plan))
     return {"seed": plan.seed, "bug": plan.bug} | _figures(plan) | verdict
@@ -208,7 +210,7 @@ def _check(world: World, plan: Plan) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_S, check=False)
     if done.returncode == 0:
         return {"violation": None, "checked": orjson.loads(done.stdout)}
-    return {"violation": (done.stdout + done.stderr)[-2_000:]}
+    return {"violation": done.stdout[:1_000] + done.stderr[-1_000:]}
 
 
 def _faults(plan: Plan) -> list[tuple[int, str]]:

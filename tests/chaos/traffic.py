@@ -15,6 +15,8 @@ import orjson
 
 _LONGEST_GAP_MS = 60_000
 """Nights and weekends of a log are left out."""
+_AGAIN_AFTER_S = 2.0
+"""Late enough that what is sent twice has been answered, as a rule."""
 
 
 class Kind(StrEnum):
@@ -41,7 +43,8 @@ def traffic(chatlogs: Path, seed: int, events: int, seconds: float) -> list[Said
     chance = random.Random(seed)
     said = _from_logs(chatlogs, chance, events) if chatlogs.is_dir() else list(_drawn(chance, events))
     longest = said[-1].at_s or 1.0
-    return [replace(each, at_s=each.at_s / longest * seconds) for each in _with_humans(chance, said)][:events]
+    paced = [replace(each, at_s=each.at_s / longest * seconds) for each in said]
+    return sorted(_with_humans(chance, paced), key=lambda each: each.at_s)[:events]
 
 
 def _with_humans(chance: random.Random, said: Sequence[Said]) -> Iterator[Said]:
@@ -59,7 +62,7 @@ def _with_humans(chance: random.Random, said: Sequence[Said]) -> Iterator[Said]:
             held.add(conversation)
             yield Said(each.at_s, conversation, "", Kind.HANDOFF)
         elif drawn < 0.03:
-            yield Said(each.at_s, conversation, "", Kind.AGAIN)
+            yield Said(each.at_s + _AGAIN_AFTER_S, conversation, "", Kind.AGAIN)
 
 
 def _from_logs(chatlogs: Path, chance: random.Random, events: int) -> list[Said]:

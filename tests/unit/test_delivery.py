@@ -224,6 +224,7 @@ def _condemned_unnamed(good: Delivery) -> Delivery:
 
 
 def _condemned_after_one_crash(good: Delivery) -> Delivery:
+    """Named, but nothing crashed twice: turns did not run alone."""
     return _condemned(good, _ledger(3, term=5, starts=1, suspect=50, open=(50,)))
 
 
