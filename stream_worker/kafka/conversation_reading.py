@@ -10,8 +10,9 @@ from stream_worker.conversation.state import load_state
 from stream_worker.conversation_view import ConversationView, Unsettled, is_open, records_before
 from stream_worker.kafka.group_admin import describe_group
 from stream_worker.kafka.murmur2 import partition_of
-from stream_worker.kafka.reading import ends, partition_count, records
+from stream_worker.kafka.reading import ends, records
 from stream_worker.kafka.topic_admin import connect
+from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.settings import Settings
 
 
@@ -19,7 +20,7 @@ def view_conversation(settings: Settings, key: str) -> ConversationView:
     """Raises Missing when no broker answers, Fatal without the rights, StateUnreadable for a state that is none."""
     admin = connect(settings)
     topic, changelog = settings.topics.events, settings.changelog
-    partition = partition_of(key.encode(), partition_count(admin, topic))
+    partition = partition_of(key.encode(), len(partitions_of(admin, topic)))
     status = describe_group(admin, settings).partitions[partition]
     state, ledger = None, None
     for record in records(settings, changelog, ends(admin, changelog, [partition])):
@@ -79,7 +80,7 @@ def _turn(analysis: dict[str, Any], metric: dict[str, Any]) -> dict[str, Any]:
 
 def _of(settings: Settings, topic: str, key: str, look_back: int) -> list[dict[str, Any]]:
     admin = connect(settings)
-    partition = partition_of(key.encode(), partition_count(admin, topic))
+    partition = partition_of(key.encode(), len(partitions_of(admin, topic)))
     start, end = ends(admin, topic, [partition])[partition]
     found = records(settings, topic, {partition: (max(start, end - look_back), end)})
     return [orjson.loads(record.value) for record in found if record.key == key.encode() and record.value]

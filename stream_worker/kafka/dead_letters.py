@@ -11,6 +11,7 @@ from stream_worker.kafka.clients import make_admin, make_consumer, make_producer
 from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.kafka.letters import Fate, Letter, Letters, batches, mark, redriven
 from stream_worker.kafka.topic_admin import describe
+from stream_worker.kafka.topic_lookup import missing_topic
 from stream_worker.record import Outgoing, Record
 from stream_worker.settings import Settings
 
@@ -23,9 +24,10 @@ _BATCH_BYTES = 1_000_000
 def read_letters(settings: Settings) -> Letters:
     """Every letter and mark that is committed by now. Raises Missing when no broker answers, or there is no topic."""
     topic = settings.output_topic(settings.topics.dead_letters)
-    facts = describe(make_admin(admin_settings(settings)), [topic]).get(topic)
+    admin = make_admin(admin_settings(settings))
+    facts = describe(admin, [topic]).get(topic)
     if facts is None:
-        raise Missing(Code.TOPIC_MISSING, f"the topic {topic} is missing: run `stream-worker topics create`")
+        raise missing_topic(admin, topic)
     consumer = make_consumer(restore_settings(settings) | {"group.id": f"{settings.application_id}-dlq"})
     letters, unread = Letters(), set(range(facts.partitions))
     heard = time.monotonic()

@@ -11,6 +11,7 @@ from stream_worker.errors import Code, Fatal, Missing
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_producer
 from stream_worker.kafka.faults import beyond_repair
+from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.settings import Settings
 
 _CALL_S = 10.0
@@ -32,13 +33,15 @@ class EventSender:
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka.bootstrap_servers
         self._topic = settings.topics.events
+        self._is_there = False
         client = admin_settings(settings)
         self._producer = make_producer({**client, "enable.idempotence": True, "partitioner": "murmur2_random"})
 
     def send(self, conversation: str, event: Mapping[str, object]) -> Place:
         """Writes an event and waits until the broker has it; threads may share a sender.
 
-        Raises Missing when no broker answers, Fatal without the rights, or for a record that the broker refuses.
+        Raises Missing when no broker answers or there is no such topic, Fatal without the rights, or for a record that
+        the broker refuses.
         """
         written: list[Place] = []
         failed: list[KafkaError] = []
@@ -49,6 +52,9 @@ class EventSender:
             else:
                 written.append(Place(message.topic(), message.partition(), message.offset()))
 
+        if not self._is_there:
+            # A producer waits long for a topic that may yet come, and then cannot say that there is none.
+            self._is_there = bool(partitions_of(self._producer, self._topic))
         try:
             self._producer.produce(self._topic, orjson.dumps(event), conversation, on_delivery=delivered)
         except KafkaException as error:

@@ -36,6 +36,11 @@ _REFUSED = frozenset(
 )
 
 
+def is_missing(error: KafkaError) -> bool:
+    """A topic or partition is not there."""
+    return error.code() in _MISSING
+
+
 def group_moved_on(error: KafkaError) -> bool:
     """The transaction was aborted only because the group has a new generation."""
     return error.code() in _GROUP_MOVED_ON

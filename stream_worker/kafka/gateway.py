@@ -21,6 +21,7 @@ from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.event_sender import EventSender, Place
 from stream_worker.kafka.faults import beyond_repair, translated
+from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.settings import Settings
 
 Published = Reply | Delta | Analysis | EventMetric
@@ -95,13 +96,7 @@ class Gateway:
         self._consumer.close()
 
     def _places(self, topic: str) -> list[TopicPartition]:
-        try:
-            found = self._consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
-        except KafkaException as error:
-            raise translated(error.args[0]) from error
-        if found.error is not None:
-            raise translated(found.error, topic)
-        return [TopicPartition(topic, partition) for partition in found.partitions]
+        return [TopicPartition(topic, partition) for partition in partitions_of(self._consumer, topic)]
 
     def _end(self, place: TopicPartition) -> int:
         deadline = time.monotonic() + _CALL_S

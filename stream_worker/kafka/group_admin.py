@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.kafka.calls import answered
 from stream_worker.kafka.faults import translated
+from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.settings import Settings
 
 _CALL_S = 5.0
@@ -54,7 +55,7 @@ def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
     """Raises Missing when no broker answers or the input topic is not there, Fatal without the rights to look."""
     group, topic = settings.application_id, settings.topics.events
     try:
-        numbers = _partitions(admin, topic)
+        numbers = partitions_of(admin, topic)
         (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
         description = described.result()
         committed = _committed(admin, group, topic, numbers)
@@ -130,16 +131,6 @@ def _topics_of(admin: AdminClient, group: str) -> set[str]:
     (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
     owned = [place for member in described.result().members for place in member.assignment.topic_partitions]
     return {place.topic for place in (*group_offsets(admin, group), *owned)}
-
-
-def _partitions(admin: AdminClient, topic: str) -> list[int]:
-    try:
-        found = admin.list_topics(topic, timeout=_CALL_S).topics[topic]
-    except KafkaException as error:
-        raise translated(error.args[0]) from error
-    if found.error is not None:
-        raise translated(found.error, topic)
-    return sorted(found.partitions)
 
 
 def _committed(admin: AdminClient, group: str, topic: str, numbers: list[int]) -> dict[int, int]:

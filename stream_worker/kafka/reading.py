@@ -32,17 +32,6 @@ def ends(admin: AdminClient, topic: str, partitions: Sequence[int]) -> dict[int,
     return {number: (first[number], last[number]) for number in partitions}
 
 
-def partition_count(admin: AdminClient, topic: str) -> int:
-    """Raises Missing or Fatal."""
-    try:
-        found = admin.list_topics(topic, timeout=_CALL_S).topics[topic]
-    except KafkaException as error:
-        raise translated(error.args[0], topic) from error
-    if found.error is not None:
-        raise translated(found.error, topic)
-    return len(found.partitions)
-
-
 def records(settings: Settings, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Record]:
     """Every committed record of these partitions from the first offset of a range up to its second one.
 

@@ -14,7 +14,8 @@ from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.faults import translated
-from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find
+from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find, nearest_topic
+from stream_worker.kafka.topic_lookup import topic_names
 from stream_worker.kafka.topics import TopicSpec, topic_table
 from stream_worker.settings import Settings
 
@@ -66,7 +67,8 @@ def check(admin: AdminClient, settings: Settings) -> list[Finding]:
     """What is wrong with this application's topics. Raises Missing when no broker answers."""
     specs = topic_table(settings)
     facts = describe(admin, [spec.name for spec in specs])
-    return find(specs, facts, settings.kafka.bootstrap_servers)
+    others = topic_names(admin) if len(facts) < len(specs) else ()
+    return find(specs, facts, settings.kafka.bootstrap_servers, others)
 
 
 def describe(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicFacts]:
@@ -94,9 +96,7 @@ def facts_to_start(admin: AdminClient, settings: Settings) -> dict[str, TopicFac
     facts = describe(admin, [spec.name for spec in specs])
     servers = settings.kafka.bootstrap_servers
     if missing := [spec.name for spec in specs if spec.name not in facts]:
-        raise Missing(
-            Code.TOPIC_MISSING, f"{', '.join(missing)} missing on {servers}: run `stream-worker topics create`"
-        )
+        raise Missing(Code.TOPIC_MISSING, _missing(missing, topic_names(admin), servers))
     for finding in find(specs, facts, servers):
         if finding.severity is Severity.ERROR:
             raise Misconfigured(
@@ -104,6 +104,13 @@ def facts_to_start(admin: AdminClient, settings: Settings) -> dict[str, TopicFac
                 f"{finding.topic}: {finding.what}. {finding.why} What cures it: {finding.cure}",
             )
     return facts
+
+
+def _missing(missing: Sequence[str], known: Sequence[str], servers: str) -> str:
+    others = [name for name in known if name not in missing]
+    found = [(name, nearest) for name in missing if (nearest := nearest_topic(name, others))]
+    meant = "".join(f"; for {name}, did you mean {nearest}?" for name, nearest in found)
+    return f"{', '.join(missing)} missing on {servers}: run `stream-worker topics create`{meant}"
 
 
 def _report(spec: TopicSpec, future: "Future[None]", made: Creation) -> CreationReport:

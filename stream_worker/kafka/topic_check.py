@@ -1,10 +1,16 @@
 """What is wrong with the topics of a cluster, why it matters, and the command that cures it. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
 from stream_worker.kafka.topics import DAY_MS, DEAD_LETTER_EXTRA_BYTES, LEAST_MAX_BYTES, Role, TopicSpec
+
+_LEAST_LIKENESS = 0.8
+"""Of two names, 1 being the same: two slips in `chat.events`, but not the topic of another application."""
 
 
 class Severity(StrEnum):
@@ -17,10 +23,19 @@ class Finding:
     """One thing that a person should change."""
 
     severity: Severity
+    """An error keeps a worker from starting, or loses something; a warning does not."""
+
     topic: str
+    """Its name."""
+
     what: str
+    """What is wrong."""
+
     why: str
+    """Why it matters."""
+
     cure: str
+    """The command, or the change of a setting, that cures it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +54,28 @@ class TopicFacts:
         return frozenset(policy.strip() for policy in self.config["cleanup.policy"].split(","))
 
 
-def find(specs: Sequence[TopicSpec], facts: Mapping[str, TopicFacts], bootstrap_servers: str) -> list[Finding]:
-    """All findings, in the order of the table. `facts` lacks the topics that do not exist."""
-    inspection = _Inspection(specs, facts, bootstrap_servers)
+def find(
+    specs: Sequence[TopicSpec],
+    facts: Mapping[str, TopicFacts],
+    bootstrap_servers: str,
+    others: Collection[str] = (),
+) -> list[Finding]:
+    """All findings, in the order of the table. `facts` lacks the topics that do not exist.
+
+    `others` are all names on the cluster: one of them may have been meant by a name that does not exist.
+    """
+    names = {spec.name for spec in specs}
+    inspection = _Inspection(specs, facts, bootstrap_servers, [each for each in others if each not in names])
     return [finding for spec in specs for finding in inspection.of(spec)]
+
+
+def nearest_topic(name: str, known: Collection[str]) -> str | None:
+    """The topic that was probably meant; None where none is like it."""
+    candidates = sorted(each for each in known if not each.startswith("__"))
+    found = process.extractOne(
+        name, candidates, scorer=OSA.normalized_similarity, processor=str.lower, score_cutoff=_LEAST_LIKENESS
+    )
+    return found[0] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +83,12 @@ class _Inspection:
     specs: Sequence[TopicSpec]
     facts: Mapping[str, TopicFacts]
     bootstrap_servers: str
+    others: Collection[str]
 
     def of(self, spec: TopicSpec) -> Iterator[Finding]:
         facts = self.facts.get(spec.name)
         if facts is None:
-            yield Finding(
-                Severity.ERROR,
-                spec.name,
-                "The topic does not exist",
-                "The worker stops at its start when a topic is missing.",
-                "stream-worker topics create",
-            )
+            yield self._absent(spec)
             return
         yield from self._copies(spec, facts)
         yield from self._sizes(spec, facts)
@@ -74,6 +102,16 @@ class _Inspection:
                 yield from self._dead_letters(spec, facts)
             case _:
                 yield from self._kept(spec, facts)
+
+    def _absent(self, spec: TopicSpec) -> Finding:
+        nearest = nearest_topic(spec.name, self.others)
+        return Finding(
+            Severity.ERROR,
+            spec.name,
+            "The topic does not exist" + (f"; did you mean {nearest}?" if nearest else ""),
+            "The worker stops at its start when a topic is missing.",
+            (f"name {nearest} in stream-worker.yaml, or run " if nearest else "") + "stream-worker topics create",
+        )
 
     def _copies(self, spec: TopicSpec, facts: TopicFacts) -> Iterator[Finding]:
         insync = facts.number("min.insync.replicas")

@@ -14,6 +14,7 @@ from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_admin, make_consumer
 from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.kafka.subscription import headers_of
+from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.kafka.topics import Role, TopicSpec, topic_table
 from stream_worker.record import Record
 from stream_worker.settings import Settings
@@ -96,13 +97,7 @@ class Window:
             yield Seen(self._roles[message.topic() or ""], _record(message))
 
     def _places(self, spec: TopicSpec) -> list[TopicPartition]:
-        try:
-            found = self._admin.list_topics(spec.name, timeout=_CALL_S).topics[spec.name]
-        except KafkaException as error:
-            raise translated(error.args[0]) from error
-        if found.error is not None:
-            raise translated(found.error, spec.name)
-        return [TopicPartition(spec.name, number) for number in found.partitions]
+        return [TopicPartition(spec.name, number) for number in partitions_of(self._admin, spec.name)]
 
 
 def marks(admin: AdminClient, topic: str, numbers: Sequence[int]) -> Mapping[int, Marks]:

@@ -78,6 +78,30 @@ def test_no_broker_is_one_error_and_exit_code_3(environment: dict[str, str], tmp
     assert "Traceback" not in alone.stderr
 
 
+def test_a_misspelt_topic_names_the_nearest_one(environment: dict[str, str], tmp_path: Path) -> None:
+    assert run(environment, tmp_path, "topics", "create", "--yes").returncode == 0
+    prefix = environment["STREAM_WORKER__OUTPUTS__PREFIX"]
+    bot = tmp_path / "bot.yaml"
+    bot.write_text("bot: shop\nfallback: {reply: {template: Hello}}\n", encoding="utf-8")
+    scripted = {"STREAM_WORKER__ENGINE__KIND": "scripted"}
+    misspelt = {
+        "send Hello": ("EVENTS", f"{prefix}chat.evnts", "chat.events"),
+        "status": ("EVENTS", f"{prefix}chat.evnts", "chat.events"),
+        "conversation show c-1": ("EVENTS", f"{prefix}chat.evnts", "chat.events"),
+        f"run --bot {bot}": ("REPLIES", "chat.replise", "chat.replies"),
+        "tail --timeout 5": ("REPLIES", "chat.replise", "chat.replies"),
+        "dlq list": ("DEAD_LETTERS", "chat.dead-leters", "chat.dead-letters"),
+    }
+    for line, (setting, wrong, meant) in misspelt.items():
+        done = run(environment | scripted | {f"STREAM_WORKER__TOPICS__{setting}": wrong}, tmp_path, *line.split())
+        assert done.returncode == 3, done.stderr
+        assert "SW-K002" in done.stderr
+        assert f"did you mean {prefix}{meant}?" in done.stderr, line
+    checked = run(environment | {"STREAM_WORKER__TOPICS__METRICS": "chat.metrisc"}, tmp_path, "topics", "check")
+    assert checked.returncode == 1
+    assert f"did you mean {prefix}chat.metrics?" in checked.stdout
+
+
 def test_a_started_broker_says_how_to_use_it_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     arguments = command("broker", "start", "--port", "0", "--folder", str(tmp_path))
     pipe = subprocess.PIPE

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find
+from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find, nearest_topic
 from stream_worker.kafka.topics import DAY_MS, RECORD_MAX_BYTES, Role, TopicSpec, topic_table, written_topics
 from stream_worker.settings import Settings
 
@@ -107,3 +107,34 @@ def test_dead_letters_are_measured_against_the_input_as_it_is() -> None:
     [finding] = findings(Role.EVENTS, **{"max.message.bytes": 5_000_000})
     assert finding.topic == TABLE[Role.DEAD_LETTERS].name
     assert "max.message.bytes=5065536" in finding.cure
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz.-0123456789", min_size=8, max_size=40)
+
+
+@given(name=NAMES, at=st.integers(0, 39), slip=st.sampled_from(["drop", "double", "swap"]))
+def test_one_slip_in_a_name_finds_the_topic(name: str, at: int, slip: str) -> None:
+    at %= len(name) - 1
+    pieces = {
+        "drop": (name[:at], name[at + 1 :]),
+        "double": (name[: at + 1], name[at:]),
+        "swap": (name[:at], name[at + 1], name[at], name[at + 2 :]),
+    }
+    assert nearest_topic("".join(pieces[slip]), [name, "quite-another", "__consumer_offsets"]) == name
+
+
+@pytest.mark.parametrize("meant", ["shop.chat.events", "events", "chat.replies", "__consumer_offset"])
+def test_another_applications_topics_and_kafkas_own_are_not_what_was_meant(meant: str) -> None:
+    known = ["chat.events", "demo.chat.events", "chat.metrics", "__consumer_offsets"]
+    assert nearest_topic(meant, known) is None
+
+
+def test_a_misspelt_topic_names_the_nearest_one_on_the_cluster() -> None:
+    specs = [TABLE[Role.EVENTS], TABLE[Role.REPLIES]]
+    facts = {specs[1].name: as_specified(specs[1])}
+    (finding,) = find(specs, facts, "broker:9092", ["caht.events", "chat.replies"])
+    assert finding.what == "The topic does not exist; did you mean caht.events?"
+    assert finding.cure == "name caht.events in stream-worker.yaml, or run stream-worker topics create"
+    # What this application has already is not what it lacks.
+    (finding,) = find(specs, facts, "broker:9092", [specs[1].name])
+    assert (finding.what, finding.cure) == ("The topic does not exist", "stream-worker topics create")
