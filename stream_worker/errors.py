@@ -42,6 +42,8 @@ class Code(Enum):
     DEVICE_STALLED = ("SW-M009", "The device thread shows no sign of life")
     IO_STALLED = ("SW-M011", "The I/O thread failed or shows no sign of life")
     DEVICE_NOT_FOUND = ("SW-M010", "The device is not on this machine")
+    SERVER_UNREACHABLE = ("SW-M012", "No model server answers")
+    SERVER_REFUSES = ("SW-M013", "The model server refuses access")
     BROKER_UNREACHABLE = ("SW-K001", "No broker answers")
     TOPIC_MISSING = ("SW-K002", "A topic is missing")
     TOPIC_MISMATCH = ("SW-K003", "A topic is not as the worker needs it")

@@ -24,7 +24,17 @@ from stream_worker.bot.file import (
     TurnTakingFile,
 )
 from stream_worker.cli.app import COMMANDS
-from stream_worker.errors import Code
+from stream_worker.cli.exit_codes import ExitCode, exit_code
+from stream_worker.cli.outputs.catalogue import OUTPUTS, output_schema
+from stream_worker.errors import (
+    Code,
+    Fatal,
+    Misconfigured,
+    Missing,
+    PartitionRefused,
+    StateUnreadable,
+    StreamWorkerError,
+)
 from stream_worker.kafka.topics import topic_table
 from stream_worker.observability.metric_table import BUILD_INFO, BUILD_INFO_HELP, PREFIX, TABLE
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
@@ -152,6 +162,58 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
+def outputs_page() -> str:
+    """What each reading command prints, from the same dataclasses as the schemas."""
+    lines = ["# Outputs", _NOTE, _OUTPUTS_LEAD]
+    for output in sorted(OUTPUTS, key=lambda output: output.command):
+        schema = output_schema(output)
+        nodes = {name: node for name, node in schema["$defs"].items() if name not in ("document", "line")}
+        line = f"`{output.line.__name__}`"
+        document = f"a list of {line}" if output.document is None else f"one `{output.document.__name__}`"
+        each = "the same" if output.document is output.line else f"a {line} each"
+        schema_file = f"[`schemas/outputs/{output.name}.json`](../../schemas/outputs/{output.name}.json)"
+        lines += [f"## {output.command}", "", f"`json`: {document}; `jsonl`: {each}. {schema_file}", ""]
+        for name, node in nodes.items():
+            if "properties" in node:
+                rows = [
+                    (f"`{field}`", _json_type(each, nodes), each["description"])
+                    for field, each in node["properties"].items()
+                ]
+                lines += [f"`{name}`", "", *_table(("key", "type", "meaning"), rows)]
+    return "\n".join(lines)
+
+
+def _json_type(schema: dict[str, Any], nodes: dict[str, Any]) -> str:
+    """In words: `integer`, `list of Score`, `string or null`, or the values that it may have."""
+    match schema:
+        case {"$ref": str(reference)}:
+            name = reference.rpartition("/")[2]
+            return f"`{name}`" if "properties" in nodes[name] else _json_type(nodes[name], nodes)
+        case {"anyOf": list(choices)}:
+            return " or ".join(_json_type(choice, nodes) for choice in choices)
+        case {"enum": list(values)}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"type": "array", "items": dict(items)}:
+            return f"list of {_json_type(items, nodes)}"
+        case {"type": "object", "additionalProperties": dict(values)}:
+            return f"object of {_json_type(values, nodes)}"
+        case {"type": str(name)}:
+            return name
+        case _:
+            return "any"
+
+
+_OUTPUTS_LEAD = """\
+With `-o json` a command prints one document, with `-o jsonl` a line of JSON for each of what it found. Keys are always
+there; what is not known is null. New keys may be added, so a reader ignores what it does not know; none is renamed or
+removed without a new major version. What is said besides goes to standard error. `tail` and `nlu parse` print their
+rows as they come: the document of `-o json` is a list that ends when the command does. `status -w -o json` prints a
+document at each look.
+
+The schemas are JSON Schema 2020-12: the document, and under `$defs/line` a line.
+"""
+
+
 def _command(name: str, command: Any, heading: str) -> list[str]:
     lines = [f"{heading} {name}", ""] if heading else []
     if command.help:
@@ -169,16 +231,20 @@ _COMMANDS_LEAD = """\
 Reading commands print a table on a terminal, lines with tabs into a pipe, and with `-o json` or `-o jsonl` what
 programs read. What changes something has `--dry-run` or asks first; without a terminal it refuses without `--yes`.
 
-| exit code | meaning |
-| --- | --- |
-| 0 | fine |
-| 1 | findings, or the worker had to end |
-| 2 | wrong usage or configuration |
-| 3 | something is missing: a broker, a model, a worker |
-| 4 | refused as unsafe |
-| 5 | nothing to test |
-| 130 | interrupted |
+How each ends is told by its [exit code](exit-codes.md); what each prints by [its schema](outputs.md).
 """
+
+
+def exit_codes_page() -> str:
+    lead = "Scripts and supervisors read how a command ended. Each is tested with a command that ends so.\n"
+    rows = [(str(code.value), code.meaning, code.when) for code in ExitCode]
+    lines = ["# Exit codes", _NOTE, lead, *_table(("exit code", "meaning", "when"), rows)]
+    kinds = [(f"`{kind.__name__}`", str(exit_code(kind(Code.CLIENTS_BROKEN, "")).value)) for kind in _ENDING]
+    lines += ["An [error](errors.md) of each kind ends with:", "", *_table(("error", "exit code"), kinds)]
+    return "\n".join(lines)
+
+
+_ENDING: tuple[type[StreamWorkerError], ...] = (Misconfigured, Missing, PartitionRefused, StateUnreadable, Fatal)
 
 
 def outcomes_page() -> str:
@@ -206,6 +272,8 @@ PAGES = {
     "errors.md": errors_page,
     "commands.md": commands_page,
     "outcomes.md": outcomes_page,
+    "outputs.md": outputs_page,
+    "exit-codes.md": exit_codes_page,
 }
 
 

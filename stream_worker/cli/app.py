@@ -1,15 +1,12 @@
 """`stream-worker`: the frame of all commands, and how errors become exit codes.
 
 A command's module is imported only when that command runs, and heavy
-libraries only inside it, so that `--help` is instant. Exit codes:
-
-    0 fine · 1 findings, or the worker had to end · 2 wrong usage or configuration
-    3 something is missing (broker, model) · 4 refused as unsafe · 5 nothing to test · 130 interrupted
+libraries only inside it, so that `--help` is instant.
 """
 
 import sys
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -17,17 +14,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from stream_worker.errors import Misconfigured, Missing, PartitionRefused, StateUnreadable, StreamWorkerError
-
-
-class ExitCode(IntEnum):
-    FINE = 0
-    FINDINGS = 1
-    WRONG_USAGE = 2
-    MISSING = 3
-    UNSAFE = 4
-    NOTHING_TO_TEST = 5
-    INTERRUPTED = 130
+from stream_worker.cli.exit_codes import ExitCode, exit_code
+from stream_worker.errors import StreamWorkerError
 
 
 class Panel(StrEnum):
@@ -145,18 +133,6 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     sys.exit(ExitCode.FINE)
-
-
-def exit_code(error: StreamWorkerError) -> ExitCode:
-    match error:
-        case Misconfigured():
-            return ExitCode.WRONG_USAGE
-        case Missing():
-            return ExitCode.MISSING
-        case PartitionRefused() | StateUnreadable():
-            return ExitCode.UNSAFE
-        case _:
-            return ExitCode.FINDINGS
 
 
 def _heading(entry: Entry) -> Any:

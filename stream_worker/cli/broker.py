@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
+
 app = typer.Typer(help="A real Apache Kafka on this machine; needs neither Java nor Maven.", no_args_is_help=True)
 
-_EXIT_INTERRUPTED = 130
 # The defaults are those of a cluster: three copies.
 _ONE_NODE = "STREAM_WORKER__TOPICS__REPLICATION_FACTOR=1 STREAM_WORKER__TOPICS__MIN_INSYNC_REPLICAS=1"
 
@@ -43,7 +44,7 @@ def start(
             )
             broker.wait()
     except KeyboardInterrupt:
-        raise typer.Exit(_EXIT_INTERRUPTED) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -1,17 +1,24 @@
 """`config`: check and show the settings, and their JSON Schema."""
 
-from typing import Annotated, assert_never
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, assert_never, cast
 
 import typer
+from pydantic import JsonValue
 
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
 from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.outputs.machine import CheckedPart, Part, Result, SettingValue
 from stream_worker.settings import Settings
+from stream_worker.settings.engine import EngineSettings
+
+if TYPE_CHECKING:
+    from stream_worker.inference.device import Models
 
 app = typer.Typer(help="Check and show the settings.", no_args_is_help=True, rich_markup_mode="rich")
 
-
-_FINDINGS = 1
+_MOST_NAMES = 10
 
 
 @app.command(epilog="Example: stream-worker config check --config stream-worker.yaml")
@@ -19,20 +26,32 @@ def check(
     config: ConfigOption = None,
     kafka: KafkaOption = None,
     online: Annotated[
-        bool, typer.Option("--online", help="Load the models and ask the broker, too, as `run` would; writes nothing.")
+        bool,
+        typer.Option(
+            "--online",
+            help="Load the models, ask the model server and the broker, too, as `run` would; writes nothing.",
+        ),
     ] = False,
+    output: FormatOption = Format.TABLE,
 ) -> None:
-    """Check settings, client settings and bot files; connects to nothing unless told to."""
-    from stream_worker.bot.loader import load_bots
-    from stream_worker.settings.loader import load_settings, settings_hash
+    """Check settings, client settings and bot files; connects to nothing unless told to.
+
+    Exit code 1 with findings.
+    """
+    from stream_worker.settings.loader import load_settings
 
     settings = load_settings(settings_file(config), flags(kafka))
-    _check_clients(settings)
-    names = ", ".join(bot.name for bot in load_bots(settings).all)
-    typer.echo(f"The settings are valid (hash {settings_hash(settings)}); bots: {names}.")
-    if online:
-        _check_models(settings)
-        _check_topics(settings)
+    checked: list[CheckedPart] = []
+    try:
+        checked.extend(_offline(settings))
+        if online:
+            checked.extend(_models(settings))
+            checked.extend(_topics(settings))
+    finally:
+        # What was fine before an error ends the command is worth knowing.
+        print_rows(checked, ("part", "result", "what", "cure"), output)
+    if any(each.result is not Result.FINE for each in checked):
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 @app.command(epilog="Example: stream-worker config show --resolved --sources")
@@ -48,7 +67,7 @@ def show(
     from stream_worker.settings.source import Origin
 
     rows = [
-        {"setting": name, "value": value, "source": str(source)}
+        SettingValue(setting=name, value=cast(JsonValue, value), source=str(source))
         for name, value, source in resolve(settings_file(config), flags(kafka)).values()
         if resolved or source.origin is not Origin.DEFAULT
     ]
@@ -91,7 +110,7 @@ def migrate(
         ask_first(f"Change {file}?")
     if taken := [old for old, new in found.items() if not move(tree, old, new)]:
         typer.echo(f"Both names are given, take one out: {', '.join(taken)}", err=True)
-        raise typer.Exit(_FINDINGS)
+        raise typer.Exit(ExitCode.FINDINGS)
     with file.open("wb") as out:
         yaml.dump(tree, out)
 
@@ -114,7 +133,22 @@ def _check_clients(settings: Settings) -> None:
     make_producer(delta_settings(settings, 1_000_000))
 
 
-def _check_models(settings: Settings) -> None:
+def _fine(part: Part, what: str) -> CheckedPart:
+    return CheckedPart(part=part, result=Result.FINE, what=what, cure="")
+
+
+def _offline(settings: Settings) -> Iterator[CheckedPart]:
+    """Raises Misconfigured for what is wrong."""
+    from stream_worker.bot.loader import load_bots
+    from stream_worker.settings.loader import settings_hash
+
+    yield _fine(Part.SETTINGS, f"valid, hash {settings_hash(settings)}")
+    _check_clients(settings)
+    yield _fine(Part.CLIENTS, "librdkafka takes the settings of every client")
+    yield _fine(Part.BOTS, f"valid: {', '.join(bot.name for bot in load_bots(settings).all)}")
+
+
+def _models(settings: Settings) -> Iterator[CheckedPart]:
     """Raises Missing or Misconfigured when a model is not there, or is none that `run` could use."""
     from stream_worker.bot.loader import load_bots
     from stream_worker.cache import cache_folder
@@ -125,29 +159,51 @@ def _check_models(settings: Settings) -> None:
         typer.echo(text, err=True)
 
     models = load(settings, load_bots(settings).all, cache_folder("models"), SystemClock(), report).models
-    match settings.engine.kind:
-        case "torch" | "scripted":
-            engine = models.stepper().capabilities.model
-            # Loading has refused every other template.
-            template = "; its chat template is append-only" if settings.engine.kind == "torch" else ""
-            typer.echo(f"The engine loads {engine}{template}.")
-        case "vllm":
-            typer.echo("The model and its append-only chat template are there; vLLM was not started.")
-        case "openai":
-            typer.echo(f"Replies come from {settings.engine.openai.base_url}, which was not asked.")
-        case _:
-            assert_never(settings.engine.kind)
+    yield _engine(settings.engine, models)
     if models.encoder() is not None:
-        typer.echo("The encoder of the bots' understanding loads, and fits what was trained.")
+        yield _fine(Part.ENCODER, "the encoder of the bots' understanding loads, and fits what was trained")
 
 
-def _check_topics(settings: Settings) -> None:
-    """Raises Missing when no broker answers; ends with exit code 1 when a topic is not as it should be."""
+def _engine(engine: EngineSettings, models: "Models") -> CheckedPart:
+    match engine.kind:
+        case "torch" | "scripted":
+            name = models.stepper().capabilities.model
+            # Loading has refused every other template.
+            template = "; its chat template is append-only" if engine.kind == "torch" else ""
+            return _fine(Part.ENGINE, f"{name} loads{template}")
+        case "vllm":
+            return _fine(Part.ENGINE, "the model and its append-only chat template are there; vLLM was not started")
+        case "openai":
+            return _server(engine)
+        case _:
+            assert_never(engine.kind)
+
+
+def _server(engine: EngineSettings) -> CheckedPart:
+    """Raises Missing when no model server answers, Misconfigured when it refuses the key."""
+    from stream_worker.inference.openai_server import ask_for_models
+
+    served, url = ask_for_models(engine.openai).names, engine.openai.base_url
+    if served is None:
+        return _fine(Part.SERVER, f"it answers at {url}; it does not tell whether it has {engine.model}")
+    if engine.model in served:
+        return _fine(Part.SERVER, f"it answers at {url}, and has {engine.model}")
+    names = ", ".join(sorted(served)[:_MOST_NAMES]) or "none"
+    return CheckedPart(
+        part=Part.SERVER,
+        result=Result.WARNING,
+        what=f"it answers at {url}, but does not list {engine.model}; it lists: {names}",
+        cure="name one of them as engine.model",
+    )
+
+
+def _topics(settings: Settings) -> Iterator[CheckedPart]:
+    """Raises Missing when no broker answers."""
     from stream_worker.kafka import topic_admin
 
     findings = topic_admin.check(topic_admin.connect(settings), settings)
     for finding in findings:
-        typer.echo(f"{finding.severity.value}: {finding.topic}: {finding.what}; cure: {finding.cure}")
-    if findings:
-        raise typer.Exit(_FINDINGS)
-    typer.echo(f"The broker answers at {settings.kafka.bootstrap_servers}; all topics are as they should be.")
+        result = Result(finding.severity.value)
+        yield CheckedPart(part=Part.TOPICS, result=result, what=f"{finding.topic}: {finding.what}", cure=finding.cure)
+    if not findings:
+        yield _fine(Part.TOPICS, f"the broker answers at {settings.kafka.bootstrap_servers}; all are as they should be")

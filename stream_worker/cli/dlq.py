@@ -3,13 +3,16 @@
 import re
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
-from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_one, print_rows
+from stream_worker.cli.outputs.group import LetterRow, LetterShown
 from stream_worker.outcome import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -18,9 +21,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look through dead letters, send them back, put them aside.", no_args_is_help=True)
 
-_FINDINGS = 1
-_WRONG_USAGE = 2
-_UNSAFE = 4
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _COLUMNS = ("letter", "at", "reason", "conversation", "bot", "source", "bytes", "fate")
 
@@ -60,20 +60,26 @@ def show(
     show_content: Annotated[bool, typer.Option("--show-content", help="Print key, headers and value, too.")] = False,
     config: ConfigOption = None,
     kafka: KafkaOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
-    """Show one dead letter as JSON; what a person wrote only with `--show-content`."""
+    """Show one dead letter; what a person wrote only with `--show-content`."""
     from stream_worker.kafka.letters import Fate, Wanted
 
     _, letters = _find(config, kafka, Wanted(places=frozenset({letter}), fates=frozenset(Fate)))
     if not letters:
         typer.echo(f"There is no dead letter {letter}: `stream-worker dlq list --all` names them.", err=True)
-        raise typer.Exit(_FINDINGS)
+        raise typer.Exit(ExitCode.FINDINGS)
     found = letters[0]
-    shown: dict[str, object] = {**_row(found), "message": found.message, "truncated": found.is_truncated}
-    if show_content:
-        shown["headers"] = {name: (value or b"").decode(errors="replace") for name, value in found.record.headers}
-        shown["value"] = (found.record.value or b"").decode(errors="replace")
-    print_json(shown)
+    record = found.record
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+    shown = LetterShown(
+        **asdict(_row(found)),
+        message=found.message,
+        truncated=found.is_truncated,
+        headers=headers if show_content else None,
+        value=(record.value or b"").decode(errors="replace") if show_content else None,
+    )
+    print_one(shown, output)
 
 
 @app.command(epilog="Example: stream-worker dlq redrive --reason turn_timeout --since 2h --dry-run")
@@ -100,7 +106,7 @@ def redrive(
     if before and letter and not again:
         names = ", ".join(f"{each.place} ({each.fate})" for each in before)
         typer.echo(f"Refused: {names} before; give --again to send it once more.", err=True)
-        raise typer.Exit(_UNSAFE)
+        raise typer.Exit(ExitCode.UNSAFE)
     cut = [each for each in found if each.is_truncated]
     if cut:
         names = ", ".join(f"{each.place} of {each.source}" for each in cut)
@@ -167,18 +173,18 @@ def _find(config: object, kafka: str | None, wanted: "Wanted") -> "tuple[Setting
     return settings, read_letters(settings).find(wanted)
 
 
-def _row(letter: "Letter") -> dict[str, object]:
-    return {
-        "letter": letter.place,
-        "at": datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-        "reason": letter.reason,
-        "conversation": letter.conversation,
-        "bot": letter.bot,
-        "source": letter.source,
-        "bytes": len(letter.record.value or b""),
-        "fate": letter.fate.value,
-        "redrives": letter.redrives,
-    }
+def _row(letter: "Letter") -> LetterRow:
+    return LetterRow(
+        letter=letter.place,
+        at=datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        reason=letter.reason,
+        conversation=letter.conversation,
+        bot=letter.bot,
+        source=letter.source,
+        bytes=len(letter.record.value or b""),
+        fate=letter.fate,
+        redrives=letter.redrives,
+    )
 
 
 def _is_meant(what: str, letters: "list[Letter]", *, dry_run: bool, yes: bool, output: Format) -> bool:
@@ -189,9 +195,9 @@ def _is_meant(what: str, letters: "list[Letter]", *, dry_run: bool, yes: bool, o
     if not yes:
         if not sys.stdin.isatty():
             typer.echo("Refused: this changes topics. Give --yes, or --dry-run to only look.", err=True)
-            raise typer.Exit(_UNSAFE)
+            raise typer.Exit(ExitCode.UNSAFE)
         if not typer.confirm(f"{what} {len(letters)} dead letters?"):
-            raise typer.Exit(_FINDINGS)
+            raise typer.Exit(ExitCode.FINDINGS)
     print_rows([_row(letter) for letter in letters], _COLUMNS, output)
     return True
 

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
-from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_rows
 
 EPILOG = "Example: stream-worker doctor --only runtime,device,watching"
-
-_FINDINGS = 1
 
 
 def doctor(
@@ -27,6 +26,7 @@ def doctor(
 
     Reads only, unless --write-probe is given. Exit code 1 with a ✗, with --strict also with a !.
     """
+    from stream_worker.cli.outputs.machine import DoctorFinding, DoctorReport
     from stream_worker.doctor.examination import Examined, examine, exit_is_clean
     from stream_worker.settings.loader import load_settings
 
@@ -38,25 +38,24 @@ def doctor(
         if output is Format.TABLE:
             _print(each)
     rows = [
-        {
-            "group": finding.group.value,
-            "name": finding.name,
-            "mark": finding.mark.value,
-            "what": finding.what,
-            "why": finding.why,
-            "cure": finding.cure,
-            "docs": finding.docs,
-        }
+        DoctorFinding(
+            group=finding.group,
+            name=finding.name,
+            mark=finding.mark,
+            what=finding.what,
+            why=finding.why,
+            cure=finding.cure,
+            docs=finding.docs,
+        )
         for each in examined
         for finding in each.findings
     ]
-    if output is Format.JSON:
+    healthy = exit_is_clean(examined, strict=strict)
+    if output is not Format.TABLE:
         seconds = {each.group.value: round(each.seconds, 3) for each in examined}
-        print_json({"healthy": exit_is_clean(examined, strict=strict), "seconds": seconds, "findings": rows})
-    elif output is Format.JSONL:
-        print_rows(rows, (), output)
-    if not exit_is_clean(examined, strict=strict):
-        raise typer.Exit(_FINDINGS)
+        print_rows(rows, (), output, DoctorReport(healthy=healthy, seconds=seconds, findings=rows))
+    if not healthy:
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 def _groups(only: str) -> list["Group"]:  # type: ignore[name-defined]  # noqa: F821

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, settings_file
-from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_rows
+from stream_worker.cli.outputs.machine import ProbeAnswer, ProbeCheck
 from stream_worker.cli.probes import ask, read_checks
 
 EPILOG = "Example: stream-worker health --probe live"
-
-_FINDINGS, _MISSING = 1, 3
 
 
 class Probe(StrEnum):
@@ -37,11 +37,9 @@ def health(
     answer = ask(f"{url.rstrip('/')}{_PATHS[probe]}")
     if answer is None:
         typer.echo(f"Nobody answers at {url}: is a worker running there?", err=True)
-        raise typer.Exit(_MISSING)
+        raise typer.Exit(ExitCode.MISSING)
     checks = read_checks(answer)
-    if output is Format.JSON:
-        print_json({"healthy": all(checks.values()), "checks": checks})
-    else:
-        print_rows([{"check": name, "holds": holds} for name, holds in checks.items()], ("check", "holds"), output)
+    rows = [ProbeCheck(check=name, holds=holds) for name, holds in checks.items()]
+    print_rows(rows, ("check", "holds"), output, ProbeAnswer(healthy=all(checks.values()), checks=checks))
     if not all(checks.values()):
-        raise typer.Exit(_FINDINGS)
+        raise typer.Exit(ExitCode.FINDINGS)

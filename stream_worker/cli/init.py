@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
+
 EPILOG = "Example: stream-worker init shop --template support"
 
 _SCHEMAS = ".schemas"
@@ -27,8 +29,6 @@ def init(
 
     `stream-worker test` and `stream-worker nlu evaluate` are green in it as it comes.
     """
-    from stream_worker.cli.app import ExitCode
-
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         typer.echo(f"{folder} is there and not empty: name a new folder", err=True)
         raise typer.Exit(ExitCode.UNSAFE)

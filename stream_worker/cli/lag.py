@@ -5,7 +5,8 @@ import time
 import typer
 
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
-from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_rows
+from stream_worker.cli.outputs.group import GroupLag, PartitionLag
 
 EPILOG = "Example: stream-worker lag -o jsonl"
 
@@ -34,17 +35,15 @@ def lag(config: ConfigOption = None, kafka: KafkaOption = None, output: FormatOp
             break
     now_ms = time.time() * 1000
     rows = [
-        {
-            "partition": each.partition,
-            "owner": each.owner,
-            "lag": each.lag,
-            "waiting_s": round(max(0.0, now_ms - written.get(each.partition, now_ms)) / 1000, 1),
-        }
+        PartitionLag(
+            partition=each.partition,
+            owner=each.owner,
+            lag=each.lag,
+            waiting_s=round(max(0.0, now_ms - written.get(each.partition, now_ms)) / 1000, 1),
+        )
         for each in found.partitions
     ]
-    if output is Format.JSON:
-        print_json({"group": found.group, "lag": sum(each.lag or 0 for each in found.partitions), "partitions": rows})
-        return
+    group = GroupLag(group=found.group, lag=sum(each.lag or 0 for each in found.partitions), partitions=rows)
     if output is Format.TABLE:
-        typer.echo(f"group {found.group}: lag {sum(each.lag or 0 for each in found.partitions)}", err=True)
-    print_rows(rows, _COLUMNS, output)
+        typer.echo(f"group {group.group}: lag {group.lag}", err=True)
+    print_rows(rows, _COLUMNS, output, group)

@@ -11,7 +11,15 @@ import typer
 
 from stream_worker.cli.nlu_judge import evaluate, validate
 from stream_worker.cli.nlu_options import DEFAULTS, DataArgument, EncoderOption, ModelArgument, load, note
-from stream_worker.cli.output import Format, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_rows, row_stream
+from stream_worker.cli.outputs.understanding import (
+    DecisionExplained,
+    SlotFound,
+    TextExplained,
+    UnderstoodText,
+    WordEvidence,
+)
+from stream_worker.contracts.analysis import IntentEvidence, SentimentEvidence
 
 if TYPE_CHECKING:
     from stream_worker.inference.heads import Understanding
@@ -24,13 +32,9 @@ app = typer.Typer(help="Train, evaluate and try the understanding.", no_args_is_
 _LANGUAGES = ("en", "zh", "ja", "ko", "ar", "hi", "ru")
 """One of each common script, told apart by their letters; a short text says too little about more."""
 
+_COLUMNS = ("text", "language", "intent", "scope", "slots")
 _READ_BYTES = 16 * 1024
 _BAR = 20
-
-
-class ExplanationFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
 
 
 class Method(StrEnum):
@@ -85,7 +89,7 @@ def train(
     )
 
 
-@app.command(epilog="Example: echo 'Will it rain in Beijing?' | stream-worker nlu parse heads")
+@app.command(epilog="Example: echo 'Will it rain in Beijing?' | stream-worker nlu parse heads -o jsonl")
 def parse(
     model: ModelArgument,
     encoder: EncoderOption = "auto",
@@ -96,17 +100,20 @@ def parse(
             help=f"A language that texts may have; several by repeating it. Without: {', '.join(_LANGUAGES)}.",
         ),
     ] = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
-    """Read a text a line, and write what is understood of it, one JSON object a line."""
+    """Read a text a line, and print what is understood of it, each as it comes."""
     from stream_worker.inference.sentiment import Lexicons
     from stream_worker.stages.parsing import Parser
 
     heads = load(model, encoder)
     parser, lexicons = Parser(tuple(language or _LANGUAGES)), Lexicons()
-    for texts in _lines(cast(io.BufferedIOBase, sys.stdin.buffer)):
-        understood = heads.understand(texts)
-        rows = [_row(text, parser.parse(text), one, lexicons) for text, one in zip(texts, understood, strict=True)]
-        print_rows(rows, (), Format.JSONL)
+    with row_stream(_COLUMNS, output) as rows:
+        for texts in _lines(cast(io.BufferedIOBase, sys.stdin.buffer)):
+            understood = heads.understand(texts)
+            rows.write(
+                [_row(text, parser.parse(text), one, lexicons) for text, one in zip(texts, understood, strict=True)]
+            )
 
 
 @app.command(epilog="Example: stream-worker nlu explain heads 'Will it rain in Beijing?'")
@@ -117,7 +124,7 @@ def explain(
         Method, typer.Option("--method", help="Leave out each word in turn, or look at the last layer's gradients.")
     ] = Method.OCCLUSION,
     encoder: EncoderOption = "auto",
-    output: Annotated[ExplanationFormat, typer.Option("-o", "--output", help="How to print.")] = ExplanationFormat.TEXT,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Show which words of a message spoke for each decision: 1 is the most, a negative share is against it."""
     from stream_worker.inference.evidence import EvidenceMethod, explain
@@ -126,8 +133,9 @@ def explain(
     (read,) = heads.encoder.read([text])
     (understood,) = heads.judge([read])
     found = explain(heads, read, understood, EvidenceMethod(method.value))
-    if output is ExplanationFormat.JSON:
-        print_json({"text": text, "decisions": [_evidence_row(text, one) for one in found]})
+    if output is not Format.TABLE:
+        rows = [_evidence_row(text, one) for one in found]
+        print_rows(rows, (), output, TextExplained(text=text, decisions=rows))
         return
     best = understood.intents[0]
     typer.echo(f"{best.name} ({best.score:.2f}), scope {understood.scope:.2f}, by {method.value}")
@@ -143,16 +151,16 @@ app.command(epilog="Example: stream-worker nlu evaluate heads nlu.yml --folds 5 
 app.command(epilog="Example: stream-worker nlu validate nlu.yml || test $? = 1")(validate)
 
 
-def _evidence_row(text: str, evidence: "Evidence") -> dict[str, object]:
-    return {
-        "decision": evidence.decision,
-        "outcome": evidence.outcome,
-        "method": evidence.method,
-        "words": [
-            {"text": text[word.start : word.end], "start": word.start, "end": word.end, "weight": word.weight}
+def _evidence_row(text: str, evidence: "Evidence") -> DecisionExplained:
+    return DecisionExplained(
+        decision=evidence.decision,
+        outcome=evidence.outcome,
+        method=evidence.method,
+        words=[
+            WordEvidence(text=text[word.start : word.end], start=word.start, end=word.end, weight=word.weight)
             for word in evidence.words
         ],
-    }
+    )
 
 
 def _lines(stream: io.BufferedIOBase) -> Iterator[list[str]]:
@@ -170,18 +178,27 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
-def _row(text: str, parsed: "Parsed", understood: "Understanding", lexicons: "Lexicons") -> dict[str, object]:
+def _row(text: str, parsed: "Parsed", understood: "Understanding", lexicons: "Lexicons") -> UnderstoodText:
     sentiment = understood.sentiment or lexicons.judge(text, parsed.language)
-    return {
-        "text": text,
-        "language": parsed.language,
-        "intents": [{"name": intent.name, "score": intent.score} for intent in understood.intents],
-        "scope": understood.scope,
-        "in_scope": understood.in_scope,
-        "slots": [
-            {"name": slot.name, "value": slot.value, "start": slot.start, "end": slot.end, "score": slot.score}
-            | {key: value for key in ("role", "group") if (value := getattr(slot, key)) is not None}
+    best = understood.intents[0].name if understood.intents else None
+    return UnderstoodText(
+        text=text,
+        language=parsed.language,
+        intent=best if understood.in_scope else None,
+        intents=[IntentEvidence(name=intent.name, score=intent.score) for intent in understood.intents],
+        scope=understood.scope,
+        in_scope=understood.in_scope,
+        slots=[
+            SlotFound(
+                name=slot.name,
+                value=slot.value,
+                start=slot.start,
+                end=slot.end,
+                score=slot.score,
+                role=slot.role,
+                group=slot.group,
+            )
             for slot in understood.slots
         ],
-        "sentiment": {"label": sentiment.label, "score": sentiment.score},
-    }
+        sentiment=SentimentEvidence(label=sentiment.label, score=sentiment.score),
+    )

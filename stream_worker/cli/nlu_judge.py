@@ -1,14 +1,15 @@
 """`nlu evaluate` and `nlu validate`: how well is it understood, and what is wrong with the examples."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.nlu_options import DEFAULTS, DataArgument, EncoderOption, ModelArgument, load, note
-from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_rows
+from stream_worker.cli.outputs.understanding import EvaluationFigures, ExampleFinding, Score
 
 if TYPE_CHECKING:
     from stream_worker.inference.heads import Heads
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("kind", "name", "examples", "precision", "recall", "f1")
 _LAST_RUN = "evaluation.json"
-
-
-class EvaluationFormat(StrEnum):
-    TABLE = "table"
-    JSON = "json"
 
 
 def evaluate(
@@ -42,7 +38,7 @@ def evaluate(
         ),
     ] = None,
     encoder: EncoderOption = "auto",
-    output: Annotated[EvaluationFormat, typer.Option("-o", "--output", help="How to print.")] = EvaluationFormat.TABLE,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Show how well examples are understood: intents, slots, scope, calibration, and the change from the last run.
 
@@ -74,7 +70,7 @@ def evaluate(
     _print_evaluation(result, summed, changed, output)
     if fail_under is not None and result.lowest < fail_under:
         note(f"{result.lowest:.4f} is under {fail_under}")
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 def validate(
@@ -94,11 +90,11 @@ def validate(
     examples = read_examples(data)
     name = choose_encoder(examples).encoder if encoder == "auto" else encoder
     findings = validate(examples, load_text_encoder(name, DEFAULTS.max_tokens, progress=note))
-    rows = [{"kind": one.kind.value, "place": one.place, "what": one.what} for one in findings]
+    rows = [ExampleFinding(kind=one.kind.value, place=one.place, what=one.what) for one in findings]
     print_rows(rows, ("kind", "place", "what"), output)
     note(f"{len(findings)} findings in {len(examples.examples)} examples")
     if findings:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 def _untuned(heads: "Heads") -> "TextEncoder":
@@ -110,25 +106,12 @@ def _untuned(heads: "Heads") -> "TextEncoder":
     return load_text_encoder(heads.card.encoder_name, DEFAULTS.max_tokens)
 
 
-def _print_evaluation(
-    result: "Evaluation", summed: dict[str, object], changed: "Change | None", output: EvaluationFormat
-) -> None:
-    rows = [
-        {
-            "kind": kind,
-            "name": name,
-            "examples": counts.right + counts.missed,
-            "precision": round(counts.precision, 4),
-            "recall": round(counts.recall, 4),
-            "f1": round(counts.f1, 4),
-        }
-        for kind, group in (("intent", result.intents), ("slot", result.slots))
-        for name, counts in group.items()
-    ]
-    if output is EvaluationFormat.JSON:
-        print_json({key: value for key, value in summed.items() if key != "verdicts"})
+def _print_evaluation(result: "Evaluation", summed: dict[str, Any], changed: "Change | None", output: Format) -> None:
+    figures = EvaluationFigures(**{key: value for key, value in summed.items() if key != "verdicts"})
+    rows = [Score(**score) for score in summed["scores"]]
+    print_rows(rows, _COLUMNS, output, figures)
+    if output is not Format.TABLE:
         return
-    print_rows(rows, _COLUMNS, Format.TABLE)
     note(
         f"{result.examples} examples: accuracy {result.accuracy:.1%}, slot F1 {result.slot_f1:.1%}, "
         f"calibration error {result.calibration_error:.3f}, {result.milliseconds:.1f} ms a message"

@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from stream_worker.cli.options import ConfigOption, KafkaOption, TenantOption, flags, require_tenant, settings_file
+from stream_worker.cli.output import Format, FormatOption, print_one
+from stream_worker.cli.outputs.group import SentEvent
 
 EPILOG = 'Example: stream-worker send "What\'s the weather in Beijing?" --conversation c-42'
 
@@ -16,6 +18,7 @@ def send(
     conversation: Annotated[str, typer.Option(help="The conversation's id, the record's key.")] = "demo",
     sender: Annotated[str, typer.Option(help="The sender's id.")] = "you",
     tenant: TenantOption = "",
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Send one message as an event.
 
@@ -29,21 +32,25 @@ def send(
     settings = load_settings(settings_file(config), flags(kafka))
     _require_unicode(text)
     require_tenant(tenant, tenants=settings.admission.tenants)
+    key, event_id = f"{tenant}/{conversation}" if tenant else conversation, uuid4().hex
     gateway = Gateway(settings)
     try:
         place = gateway.send(
-            f"{tenant}/{conversation}" if tenant else conversation,
+            key,
             {
                 "conversation_id": conversation,
                 "tenant": tenant,
-                "message_id": uuid4().hex,
+                "message_id": event_id,
                 "sender": {"id": sender},
                 "text": text,
             },
         )
     finally:
         gateway.close()
-    typer.echo(str(place))
+    sent = SentEvent(
+        conversation=key, event_id=event_id, topic=place.topic, partition=place.partition, offset=place.offset
+    )
+    print_one(sent, output)
 
 
 def _require_unicode(text: str) -> None:

@@ -1,14 +1,15 @@
 """`status`: the group's members, its partitions, and how far behind they are."""
 
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
-from stream_worker.cli.output import Format, FormatOption, print_json, print_rows
+from stream_worker.cli.output import Format, FormatOption, print_rows
+from stream_worker.cli.outputs.group import GroupOverview, PartitionPlace
 from stream_worker.cli.probes import ask, read_checks
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 EPILOG = "Example: stream-worker status -o json"
 
 _COLUMNS = ("partition", "owner", "committed", "end", "lag")
-_FINDINGS = 1
 _LOOK_EVERY_S = 1.0
 
 
@@ -55,7 +55,7 @@ def status(
             return
         if timeout and time.monotonic() - started > timeout:
             typer.echo(f"not healthy after {timeout:g} s: {'; '.join(ill) or 'it is, now'}", err=True)
-            raise typer.Exit(_FINDINGS)
+            raise typer.Exit(ExitCode.FINDINGS)
         lag_before = lag
         time.sleep(_LOOK_EVERY_S)
 
@@ -81,21 +81,19 @@ def ailments(found: "GroupStatus", lag_before: int | None, workers: Sequence[str
 
 
 def _print(found: "GroupStatus", lag: int, ill: Sequence[str], output: Format) -> None:
-    rows: list[Mapping[str, object]] = [
-        {
-            "partition": each.partition,
-            "owner": each.owner,
-            "committed": each.committed,
-            "end": each.end,
-            "lag": each.lag,
-        }
+    partitions = [
+        PartitionPlace(partition=each.partition, owner=each.owner, committed=each.committed, end=each.end, lag=each.lag)
         for each in found.partitions
     ]
-    if output is Format.JSON:
-        group = {"group": found.group, "state": found.state, "members": found.members, "lag": lag}
-        print_json({**group, "healthy": not ill, "ailments": list(ill), "partitions": rows})
-        return
+    overview = GroupOverview(
+        group=found.group,
+        state=found.state,
+        members=found.members,
+        lag=lag,
+        healthy=not ill,
+        ailments=list(ill),
+        partitions=partitions,
+    )
     if output is Format.TABLE:
-        line = f"group {found.group}: {found.state}, {found.members} members, lag {lag}"
-        sys.stderr.write(line + "\n")
-    print_rows(rows, _COLUMNS, output)
+        typer.echo(f"group {found.group}: {found.state}, {found.members} members, lag {lag}", err=True)
+    print_rows(partitions, _COLUMNS, output, overview)

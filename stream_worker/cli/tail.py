@@ -1,13 +1,14 @@
 """`tail`: what workers publish, as it comes."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_worker.cli.completing import published_topics
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
-from stream_worker.cli.output import Format, FormatOption, print_rows
+from stream_worker.cli.output import Format, FormatOption, row_stream
+from stream_worker.cli.outputs.group import Kind, PublishedRecord
 
 if TYPE_CHECKING:
     from stream_worker.kafka.gateway import Published
@@ -39,23 +40,19 @@ def tail(
     gateway.follow(topic or ())
     ending = time.monotonic() + timeout if timeout else float("inf")
     shown = 0
-    lines = Format.JSONL if output is Format.JSON else output
     try:
-        while time.monotonic() < ending and not (limit and shown >= limit):
-            published = gateway.receive(_WAIT_S)
-            if published is None or (conversation and published.conversation_id != conversation):
-                continue
-            shown += 1
-            row = _row(published, text=text)
-            if lines is Format.JSONL:
-                print_rows([row], _COLUMNS, lines)
-            else:
-                typer.echo("\t".join(str(row[name]) for name in _COLUMNS))
+        with row_stream(_COLUMNS, output) as rows:
+            while time.monotonic() < ending and not (limit and shown >= limit):
+                published = gateway.receive(_WAIT_S)
+                if published is None or (conversation and published.conversation_id != conversation):
+                    continue
+                shown += 1
+                rows.write([_row(published, text=text)])
     finally:
         gateway.close()
 
 
-def _row(published: "Published", *, text: bool) -> dict[str, Any]:
+def _row(published: "Published", *, text: bool) -> PublishedRecord:
     from stream_worker.contracts.analysis import Analysis
     from stream_worker.contracts.delta import Delta
     from stream_worker.contracts.metric import EventMetric
@@ -64,14 +61,18 @@ def _row(published: "Published", *, text: bool) -> dict[str, Any]:
     match published:
         case Reply():
             said = f": {published.text}" if text else f", {len(published.text)} characters"
-            kind, name, what = "reply", published.reply_id, f"{published.finish_reason}{said}"
+            kind, name, what = Kind.REPLY, published.reply_id, f"{published.finish_reason}{said}"
         case Delta():
             said = f": {published.text}" if text else f", {len(published.text)} characters"
-            kind, name, what = "delta", published.turn_id, f"{published.state} at {published.at}{said}"
+            kind, name, what = Kind.DELTA, published.turn_id, f"{published.state} at {published.at}{said}"
         case Analysis():
-            kind, name, what = "analysis", published.turn_id, f"{published.intent or 'no intent'}, {published.decision}"
+            kind, name, what = (
+                Kind.ANALYSIS,
+                published.turn_id,
+                f"{published.intent or 'no intent'}, {published.decision}",
+            )
         case EventMetric():
             reason = f" ({published.reason})" if published.reason else ""
             seconds = f"{published.timings.total:.2f} s"
-            kind, name, what = "metric", published.event_id, f"{published.outcome}{reason} after {seconds}"
-    return {"kind": kind, "conversation": published.conversation_id, "id": name, "what": what}
+            kind, name, what = Kind.METRIC, published.event_id, f"{published.outcome}{reason} after {seconds}"
+    return PublishedRecord(kind=kind, conversation=published.conversation_id, id=name, what=what)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream_worker.cli.exit_codes import ExitCode
+
 if TYPE_CHECKING:
     from stream_worker.golden.judge import ModelJudge
 
@@ -42,7 +44,6 @@ def test(
     The same worker as in production, in memory, with a clock of its own; calls are answered from the files.
     Exit code 1 when one fails, 5 when there is none.
     """
-    from stream_worker.cli.app import ExitCode
     from stream_worker.golden.conversation import load_goldens
     from stream_worker.golden.report import html as html_of
     from stream_worker.golden.report import junit as junit_of

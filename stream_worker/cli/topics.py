@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 
 from stream_worker.cli.asking import ask_first
+from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
 from stream_worker.cli.output import Format, FormatOption, print_rows
 
 app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, rich_markup_mode="rich")
-
-_FINDINGS = 1
 
 
 @app.command(epilog="Example: stream-worker topics create --dry-run")
@@ -31,10 +30,9 @@ def create(
     if not dry_run and not yes:
         ask_first(f"Create {len(specs)} topics on {settings.kafka.bootstrap_servers}?")
     reports = topic_admin.create(topic_admin.connect(settings), specs, dry_run=dry_run)
-    rows = [{"topic": each.topic, "result": each.result.value, "detail": each.detail} for each in reports]
-    print_rows(rows, ("topic", "result", "detail"), output)
+    print_rows(reports, ("topic", "result", "detail"), output)
     if any(each.result is topic_admin.Creation.FAILED for each in reports):
-        raise typer.Exit(_FINDINGS)
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 @app.command(epilog="Example: stream-worker topics check -o json")
@@ -45,13 +43,9 @@ def check(config: ConfigOption = None, kafka: KafkaOption = None, output: Format
 
     settings = load_settings(settings_file(config), flags(kafka))
     findings = topic_admin.check(topic_admin.connect(settings), settings)
-    rows = [
-        {"severity": each.severity.value, "topic": each.topic, "what": each.what, "why": each.why, "cure": each.cure}
-        for each in findings
-    ]
-    if not rows and output is Format.TABLE:
+    if not findings and output is Format.TABLE:
         typer.echo("All topics are as they should be.")
         return
-    print_rows(rows, ("severity", "topic", "what", "why", "cure"), output)
-    if rows:
-        raise typer.Exit(_FINDINGS)
+    print_rows(findings, ("severity", "topic", "what", "why", "cure"), output)
+    if findings:
+        raise typer.Exit(ExitCode.FINDINGS)

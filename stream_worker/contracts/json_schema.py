@@ -61,19 +61,13 @@ def schemas() -> dict[str, Schema]:
 
 def record_schema(contract: Contract) -> Schema:
     schema = TypeAdapter(contract.type).json_schema(mode="serialization" if contract.written_by_us else "validation")
-    described = {type_.__name__: type_ for type_ in _dataclasses(contract.type)}
+    described = {type_.__name__: type_ for type_ in dataclasses_in(contract.type)}
     nodes = dict(schema.get("$defs", {}))
     if not isinstance(contract.type, UnionType):
         nodes[contract.type.__name__] = schema
     for name, node in nodes.items():
-        if "properties" not in node:
-            continue
-        descriptions = field_descriptions(described[name])
-        for field, property_ in node["properties"].items():
-            property_.pop("title", None)
-            property_["description"] = descriptions[field]
-        if contract.written_by_us:
-            node["required"] = list(node["properties"])
+        if "properties" in node:
+            describe_fields(node, described[name], all_required=contract.written_by_us)
     return {
         "$schema": DIALECT,
         **schema,
@@ -109,6 +103,16 @@ def dead_letter_headers() -> Schema:
     }
 
 
+def describe_fields(node: Schema, type_: type, *, all_required: bool) -> None:
+    """Completes an object's schema: descriptions are the docstrings under the fields of its dataclass."""
+    descriptions = field_descriptions(type_)
+    for field, property_ in node["properties"].items():
+        property_.pop("title", None)
+        property_["description"] = descriptions[field]
+    if all_required:
+        node["required"] = list(node["properties"])
+
+
 def field_descriptions(type_: type) -> Mapping[str, str]:
     """The docstring under each field, inherited fields included."""
     found: dict[str, str] = {}
@@ -122,11 +126,11 @@ def field_descriptions(type_: type) -> Mapping[str, str]:
     return found
 
 
-def _dataclasses(annotation: Any) -> Iterator[type]:
+def dataclasses_in(annotation: Any) -> Iterator[type]:
     """Every dataclass that an annotation reaches."""
     if isinstance(annotation, type) and is_dataclass(annotation):
         yield annotation
         for hint in get_type_hints(annotation).values():
-            yield from _dataclasses(hint)
+            yield from dataclasses_in(hint)
     for argument in get_args(annotation):
-        yield from _dataclasses(argument)
+        yield from dataclasses_in(argument)

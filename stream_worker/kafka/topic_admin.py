@@ -37,8 +37,13 @@ class Creation(StrEnum):
 @dataclass(frozen=True, slots=True)
 class CreationReport:
     topic: str
+    """Its name."""
+
     result: Creation
+    """What became of it."""
+
     detail: str
+    """Its size, or why it failed."""
 
 
 def connect(settings: Settings) -> AdminClient:

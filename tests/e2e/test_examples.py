@@ -176,10 +176,11 @@ def test_a_check_online_loads_the_models_and_asks_the_broker(settings: Settings,
 
     absent = shell("stream-worker config check --online", folder, real | {"STREAM_WORKER__TOPICS__EVENTS": "nowhere"})
     assert absent.returncode == 1
-    assert "error: nowhere: " in absent.stdout
+    assert "topics\terror\tnowhere: " in absent.stdout
 
     unreachable = shell("stream-worker config check --online --kafka 127.0.0.1:9", folder, {})
     assert unreachable.returncode == 3
+    assert "engine\tfine\t" in unreachable.stdout
 
 
 def test_a_model_that_is_not_here_is_named_with_the_command_that_brings_it(settings: Settings, folder: Path) -> None:

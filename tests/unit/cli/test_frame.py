@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stream_worker.cli.app import COMMANDS, ExitCode, exit_code
+from stream_worker.cli.app import COMMANDS
+from stream_worker.cli.exit_codes import ExitCode, exit_code
 from stream_worker.errors import ClientsBroken, Code, Fatal, Misconfigured, Missing, PartitionRefused, StreamWorkerError
 
 HEAVY = ("torch", "transformers", "confluent_kafka", "rocksdict", "lingua")

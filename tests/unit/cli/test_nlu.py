@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from stream_worker.cli.nlu import app
 from stream_worker.errors import Misconfigured
+from tests.outputs import FORMATS, assert_as_documented
 from tests.unit.inference.tiny_encoder import write_tiny_encoder
 
 _EXAMPLES = """\
@@ -53,20 +54,51 @@ def model(encoder: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: str) -> None:
     texts = ["in rome now", "", "🎉 \u2028 hello", "hi you"]
     given = ("\n".join(texts) + "\n").encode()
-    result = CliRunner().invoke(app, ["parse", model, "--encoder", encoder], input=given, catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["parse", model, "-o", "jsonl", "--encoder", encoder], input=given, catch_exceptions=False
+    )
     rows = [json.loads(line) for line in result.stdout_bytes.splitlines()]
     assert [row["text"] for row in rows] == texts
     for row in rows:
-        assert list(row) == ["text", "language", "intents", "scope", "in_scope", "slots", "sentiment"]
+        assert list(row) == ["text", "language", "intent", "intents", "scope", "in_scope", "slots", "sentiment"]
         assert set(row["sentiment"]) == {"label", "score"}
         assert {intent["name"] for intent in row["intents"]} == {"weather", "greet"}
     (slot,) = rows[0]["slots"]
-    assert list(slot) == ["name", "value", "start", "end", "score"]
+    assert list(slot) == ["name", "value", "start", "end", "score", "role", "group"]
     assert (slot["name"], slot["value"], slot["start"], slot["end"]) == ("location", "rome", 3, 7)
 
 
+def test_parse_prints_a_row_a_text_for_people(encoder: str, model: str) -> None:
+    result = CliRunner().invoke(
+        app, ["parse", model, "--encoder", encoder], input="in rome now\n", catch_exceptions=False
+    )
+    heading, row = (line.split("\t") for line in result.stdout.splitlines())
+    assert heading == ["text", "language", "intent", "scope", "slots"]
+    assert row[0] == "in rome now"
+    assert '"value":"rome"' in row[4]
+
+
+def test_parse_of_nothing_is_a_document_of_nothing(encoder: str, model: str) -> None:
+    result = CliRunner().invoke(app, ["parse", model, "--encoder", encoder, "-o", "json"], input="")
+    assert json.loads(result.stdout) == []
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_what_is_printed_is_as_its_schema_says(encoder: str, model: str, data: str, output: str) -> None:
+    lines = {
+        "parse": ([model], "in rome now\n🎉\n"),
+        "explain": ([model, "in rome now"], ""),
+        "evaluate": ([model, data], ""),
+        "validate": ([data], ""),
+    }
+    for command, (arguments, given) in lines.items():
+        line = [command, *arguments, "--encoder", encoder, "-o", output]
+        result = CliRunner().invoke(app, line, input=given)
+        assert_as_documented(f"nlu {command}", result.stdout, output)
+
+
 def test_parse_answers_a_line_before_the_next_one_is_written(encoder: str, model: str) -> None:
-    command = [sys.executable, "-m", "stream_worker", "nlu", "parse", model, "--encoder", encoder]
+    command = [sys.executable, "-m", "stream_worker", "nlu", "parse", model, "-o", "jsonl", "--encoder", encoder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -81,14 +113,17 @@ def test_parse_answers_a_line_before_the_next_one_is_written(encoder: str, model
 def test_parse_keeps_the_order_of_more_lines_than_are_read_at_once(encoder: str, model: str) -> None:
     texts = [f"hello {number} {'x' * (number % 90)}" for number in range(600)]
     result = CliRunner().invoke(
-        app, ["parse", model, "--encoder", encoder], input="\n".join(texts).encode(), catch_exceptions=False
+        app,
+        ["parse", model, "-o", "jsonl", "--encoder", encoder],
+        input="\n".join(texts).encode(),
+        catch_exceptions=False,
     )
     assert [json.loads(line)["text"] for line in result.stdout_bytes.splitlines()] == texts
 
 
 def test_parse_names_the_language_of_each_script_and_of_those_given(encoder: str, model: str) -> None:
     given = "good day\n今天天气怎么样\nпривет как дела\nguten Tag wie geht es dir\n".encode()
-    arguments = ["parse", model, "--encoder", encoder]
+    arguments = ["parse", model, "-o", "jsonl", "--encoder", encoder]
     for more, languages in (([], "en zh ru en"), (["--language", "en", "--language", "de"], "en en en de")):
         result = CliRunner().invoke(app, [*arguments, *more], input=given, catch_exceptions=False)
         assert [json.loads(line)["language"] for line in result.stdout_bytes.splitlines()] == languages.split()
