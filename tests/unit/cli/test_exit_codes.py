@@ -4,15 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from stream_worker.cli.exit_codes import ExitCode
+from tests.eventually import eventually
 from tests.unit.cli.test_frame import run
 
 ROOT = Path(__file__).parents[3]
+
+_START_S = 60.0
 
 ENDS = {
     ExitCode.FINE: "version",
@@ -37,19 +39,16 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stream_worker", "demo"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as child:
-        await_reading(child.pid)
+        eventually(lambda: is_reading(child.pid), _START_S)
         child.send_signal(signal.SIGINT)
         out, errors = child.communicate(timeout=60)
     assert child.returncode == ExitCode.INTERRUPTED
     assert (out, errors) == (b"", b"")
 
 
-def await_reading(pid: int) -> None:
-    """Until it sleeps in a read of its standard input."""
-    deadline = time.monotonic() + 60
-    while not Path(f"/proc/{pid}/syscall").read_text().startswith("0 0x0 "):
-        assert time.monotonic() < deadline
-        os.sched_yield()
+def is_reading(pid: int) -> bool:
+    """Whether it waits in a read of its standard input: the system's call and its first argument are both 0."""
+    return Path(f"/proc/{pid}/syscall").read_text().startswith("0 0x0 ")
 
 
 def test_every_code_is_tested() -> None:
