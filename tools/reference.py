@@ -171,7 +171,7 @@ def outputs_page() -> str:
         line = f"`{output.line.__name__}`"
         document = f"a list of {line}" if output.document is None else f"one `{output.document.__name__}`"
         each = "the same" if output.document is output.line else f"a {line} each"
-        schema_file = f"[`schemas/outputs/{output.name}.json`](../../schemas/outputs/{output.name}.json)"
+        schema_file = f"`schemas/outputs/{output.name}.json`"
         lines += [f"## {output.command}", "", f"`json`: {document}; `jsonl`: {each}. {schema_file}", ""]
         for name, node in nodes.items():
             if "properties" in node:
@@ -239,12 +239,15 @@ def exit_codes_page() -> str:
     lead = "Scripts and supervisors read how a command ended. Each is tested with a command that ends so.\n"
     rows = [(str(code.value), code.meaning, code.when) for code in ExitCode]
     lines = ["# Exit codes", _NOTE, lead, *_table(("exit code", "meaning", "when"), rows)]
-    kinds = [(f"`{kind.__name__}`", str(exit_code(kind(Code.CLIENTS_BROKEN, "")).value)) for kind in _ENDING]
+    kinds = [(f"`{type(error).__name__}`", str(exit_code(error).value)) for error in _ENDING]
     lines += ["An [error](errors.md) of each kind ends with:", "", *_table(("error", "exit code"), kinds)]
     return "\n".join(lines)
 
 
-_ENDING: tuple[type[StreamWorkerError], ...] = (Misconfigured, Missing, PartitionRefused, StateUnreadable, Fatal)
+_ENDING: tuple[StreamWorkerError, ...] = (
+    *(kind(Code.CLIENTS_BROKEN, "") for kind in (Misconfigured, Missing, StateUnreadable, Fatal)),
+    PartitionRefused(Code.CLIENTS_BROKEN, "", partition=0),
+)
 
 
 def outcomes_page() -> str:
