@@ -43,7 +43,6 @@ from tests.kafka.topic_reader import TopicReader
 _PARTITIONS = 8
 _WORKERS = ("w-0", "w-1", "w-2")
 _PROXIED = ("w-1", "w-2")
-_EVERY_S = 3.0
 _CHECK_S = 600.0
 _GOOD_ENDS = {0, -signal.SIGTERM}
 """One that was still starting has nothing to give back, and ends as any process does."""
@@ -59,6 +58,8 @@ class Plan:
     protocol: str = "classic"
     only: frozenset[str] = frozenset()
     bug: Bug | None = None
+    every_s: float = 3.0
+    """How long lies between two faults, on average."""
     longest_broker_stop_s: float = 15.0
     settles_s: float = 300.0
     """How long after all was healed every event must have its outcome."""
@@ -158,7 +159,7 @@ def _stir(plan: Plan, world: World, history: History) -> None:
     chance = random.Random(plan.seed)
     waiting = traffic(plan.chatlogs, plan.seed, plan.events, plan.minutes * 60)
     undos: list[tuple[float, Undo]] = []
-    started, due, place = time.monotonic(), _EVERY_S, 0
+    started, due, place = time.monotonic(), plan.every_s, 0
     while (now := time.monotonic() - started) < plan.minutes * 60 or place < len(waiting):
         while place < len(waiting) and waiting[place].at_s <= now:
             world.say(waiting[place])
@@ -167,7 +168,7 @@ def _stir(plan: Plan, world: World, history: History) -> None:
             undos.remove((when, undo))
             undo.do()
         if now >= due:
-            due = now + chance.uniform(0.3, 2.0) * _EVERY_S
+            due = now + chance.uniform(0.3, 1.7) * plan.every_s
             if (undone := _act(plan, world, chance, history)) is not None:
                 undos.append((now + undone.after_s, undone))
         world.crew.tend()
@@ -239,6 +240,7 @@ def _plan() -> Plan:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=3_000)
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--every", type=float, default=3.0, help="seconds between two faults, on average")
     parser.add_argument("--chatlogs", type=Path, default=Path("../shared/data/chatlogs"), help="drawn bursts without")
     parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic")
     parser.add_argument("--only", nargs="*", default=[], choices=[action.name for action in ACTIONS])
@@ -249,6 +251,7 @@ def _plan() -> Plan:
         seed=parsed.seed,
         events=parsed.events,
         minutes=parsed.minutes,
+        every_s=parsed.every,
         chatlogs=parsed.chatlogs,
         protocol=parsed.protocol,
         only=frozenset(parsed.only),
