@@ -1,12 +1,14 @@
 """What the worker tells of itself while it runs. Whoever listens turns it into metrics and logs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stream_worker.contracts.decode import Arrival
 from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.outcome import DeadLetterReason, Outcome
-from stream_worker.report import ReplyReport
+from stream_worker.record import Record
+from stream_worker.report import ReplyReport, Report
 from stream_worker.turn import Turn
 
 
@@ -49,6 +51,10 @@ class Observer(Protocol):
         ...
 
     def replied(self, reply: ReplyReport) -> None: ...
+
+    def unanswered(self, records: Sequence[Record], arrivals: Sequence[Arrival], report: Report) -> None:
+        """Records that end together without a reply; `arrivals` is empty, or their events in the same order."""
+        ...
 
     def first_delta(self, turn: Turn, seconds: float) -> None:
         """The first preview left, `seconds` after the event's record timestamp."""

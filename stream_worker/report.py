@@ -9,9 +9,11 @@ from stream_worker.turn import Turn
 
 
 class ReplyReport(Struct, frozen=True, kw_only=True):
-    """A reply, the fallback's included."""
+    """A reply, the fallback's included. `outcome` is that of the turn's first event; `reason` of a dead one."""
 
     turn: Turn
+    outcome: Outcome = Outcome.REPLIED
+    reason: DeadLetterReason | None = None
     intent: str | None
     finish_reason: FinishReason
     timings: Timings

@@ -6,6 +6,7 @@ next beat: once a tick instead of once a message.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from logging import DEBUG
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import structlog
 
 from stream_worker.admission.backlog import Backlog
 from stream_worker.clock import Clock
+from stream_worker.contracts.decode import Arrival
 from stream_worker.contracts.metric import Timings
 from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.inference.engine import Engine, EngineStats
@@ -34,7 +36,8 @@ from stream_worker.observability.metric_table import (
 from stream_worker.observability.metrics import Metrics, trace_id
 from stream_worker.observer import Snapshot
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
-from stream_worker.report import ReplyReport
+from stream_worker.record import Record
+from stream_worker.report import ReplyReport, Report
 from stream_worker.settings import Settings
 from stream_worker.tokens import Usage
 from stream_worker.trace_context import context_of
@@ -132,6 +135,10 @@ class Reporter:
             seconds = round(reply.timings.total, 3)
             ids = self._ids(reply.turn)
             self._log.debug("replied", **ids, intent=reply.intent, finish_reason=reply.finish_reason, seconds=seconds)
+
+    def unanswered(self, records: Sequence[Record], arrivals: Sequence[Arrival], report: Report) -> None:
+        if self._tracing is not None:
+            self._tracing.unanswered(records, arrivals, report, self._clock.now_ms())
 
     def first_delta(self, turn: Turn, seconds: float) -> None:  # noqa: ARG002
         self._metrics.observe(Metric.EVENT_TO_FIRST_DELTA, seconds)

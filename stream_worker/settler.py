@@ -71,6 +71,8 @@ class Settler:
             observer.handed_over(report.handed_over)
         if (reply := report.reply) is not None:
             observer.replied(reply)
+        else:
+            observer.unanswered(settlement.records, settlement.arrivals, report)
 
     def undecodable(self, assignment: Assignment, found: Undecodable, moment: Moment) -> None:
         """A record that is no event: a dead letter with the original bytes."""
@@ -160,7 +162,7 @@ class Settler:
         """A turn that nobody waits for any more, with the bot's text for that."""
         ended = turn.pending.outcomes(Outcome.EXPIRED, Outcome.EXPIRED)
         outgoing = self._publication.expired(turn, text, moment.wall_ms)
-        report = Report(outcomes=_outcomes(ended), reply=_fallback_report(turn, moment))
+        report = Report(outcomes=_outcomes(ended), reply=_fallback_report(turn, moment, Outcome.EXPIRED))
         withdrawn = [arrival for arrival, outcome in ended if outcome is Outcome.WITHDRAWN]
         changes = (_remembered(withdrawn),) if withdrawn else ()
         self._add(assignment, turn.arrivals, outgoing, report, changes, turn.bot)
@@ -227,7 +229,7 @@ class Settler:
         self, turn: Turn, reason: DeadLetterReason, message: str, moment: Moment
     ) -> tuple[tuple[Outgoing, ...], ReplyReport | None]:
         outgoing, replied = self._publication.fallback(turn, reason, message, moment.wall_ms)
-        return outgoing, _fallback_report(turn, moment) if replied else None
+        return outgoing, _fallback_report(turn, moment, Outcome.DEAD_LETTERED, reason) if replied else None
 
     def _end(
         self,
@@ -300,9 +302,19 @@ class Settler:
         )
 
 
-def _fallback_report(turn: Turn, moment: Moment) -> ReplyReport:
+def _fallback_report(
+    turn: Turn, moment: Moment, outcome: Outcome, reason: DeadLetterReason | None = None
+) -> ReplyReport:
     spent = Timings(total=max(0, moment.wall_ms - turn.first.record.timestamp_ms) / 1000)
-    return ReplyReport(turn=turn, intent=None, finish_reason=FinishReason.FALLBACK, timings=spent, usage=None)
+    return ReplyReport(
+        turn=turn,
+        outcome=outcome,
+        reason=reason,
+        intent=None,
+        finish_reason=FinishReason.FALLBACK,
+        timings=spent,
+        usage=None,
+    )
 
 
 def _score(decided: Decided) -> float | None:

@@ -42,13 +42,15 @@ _DIGITS = frozenset("0123456789abcdef")
 
 
 def context_of(turn: Turn, *, links: bool) -> TraceContext:
-    """The trace that a turn's spans belong to: its event's, or its own where there is none, or that is only linked."""
-    given = read_traceparent(turn.first.headers.traceparent)
-    if given is None:
-        return TraceContext(trace_id=_hash(16, turn.ref.turn_id), parent_id="", flags=_SAMPLED)
-    if links:
-        return TraceContext(trace_id=_hash(16, turn.ref.turn_id), parent_id="", flags=given.flags)
-    return given
+    """The trace that a turn's spans belong to."""
+    return own_or_given(read_traceparent(turn.first.headers.traceparent), turn.ref.turn_id, links=links)
+
+
+def own_or_given(given: TraceContext | None, name: str, *, links: bool) -> TraceContext:
+    """The trace of an event: the given one, or its own by its `name` where there is none or it is only linked."""
+    if given is not None and not links:
+        return given
+    return TraceContext(trace_id=_hash(16, name), parent_id="", flags=given.flags if given is not None else _SAMPLED)
 
 
 def span_id(turn: Turn, name: str) -> str:

@@ -2,7 +2,8 @@
 
 Spans are made when a turn is committed, of times that were taken anyway: a
 turn that is taken back leaves none, a poll that brings nothing leaves none,
-and while turns run tracing costs nothing. Texts are in no span unless
+and while turns run tracing costs nothing. An event that ends otherwise ends
+its trace with one span that says how. Texts are in no span unless
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so, and then redacted.
 
 Names are those of the semantic conventions 1.44; those of generative AI are
@@ -11,47 +12,35 @@ still unstable, so they stand here and not in a package.
 
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from stream_worker import __version__
+from stream_worker.contracts.decode import Arrival
+from stream_worker.contracts.event import Feedback
 from stream_worker.observability.redaction import redacted
 from stream_worker.orders import TurnRef
-from stream_worker.outcome import FinishReason
-from stream_worker.report import ReplyReport
+from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
+from stream_worker.record import Record
+from stream_worker.report import ReplyReport, Report
 from stream_worker.settings import Settings
-from stream_worker.trace_context import SEND, TraceContext, context_of, read_traceparent, span_id
+from stream_worker.trace_context import SEND, TraceContext, own_or_given, read_traceparent, span_id
+from stream_worker.trace_export import PlannedIds, provider
 from stream_worker.turn import Turn, seed_of
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _KEPT_CALLS = 1_024
 _MOST_LINKS = 128
 _NS = 1_000_000_000
+_MS = 1_000_000
+_ENDINGS = frozenset({Outcome.DEAD_LETTERED, Outcome.EXPIRED, Outcome.SHED, Outcome.WITHDRAWN})
+"""Those of an event that somebody may look for by its trace; what was only heard or came twice is counted."""
 Attributes = dict[str, Any]
-
-
-class PlannedIds(IdGenerator):
-    """Gives the ids that were planned for the next span; random ones where none were."""
-
-    def __init__(self) -> None:
-        self._random = RandomIdGenerator()
-        self.trace_id: int | None = None
-        self.span_id: int | None = None
-
-    def generate_trace_id(self) -> int:
-        planned, self.trace_id = self.trace_id, None
-        return self._random.generate_trace_id() if planned is None else planned
-
-    def generate_span_id(self) -> int:
-        planned, self.span_id = self.span_id, None
-        return self._random.generate_span_id() if planned is None else planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +60,14 @@ class Tracing:
     """Told what the reporter is told; on the worker thread. Exporting is done by the SDK, on a thread of its own."""
 
     def __init__(self, settings: Settings, model: str, exporter: SpanExporter | None = None, **identity: str) -> None:
-        """`exporter` is OTLP over HTTP unless a test brings its own; `identity` names this process (`client_id`)."""
+        """`exporter` is the one that OTEL_TRACES_EXPORTER names, unless a test brings its own; `identity` names this
+        process (`client_id`)."""
         self._settings = settings
         self._model = model
         self._identity = identity
         self._ids = PlannedIds()
         self._captures = os.environ.get(CAPTURE, "").lower() in ("true", "1", "span_only", "span_and_event")
-        attributes = {"service.name": settings.application_id, "service.version": __version__}
-        if settings.instance is not None:
-            attributes["service.instance.id"] = settings.instance
-        # What the variables say of a name wins over ours.
-        resource = Resource.create(attributes).merge(Resource.create())
-        if os.environ.get("OTEL_SERVICE_NAME") is None:
-            resource = resource.merge(Resource({"service.name": settings.application_id}))
-        self._provider = TracerProvider(id_generator=self._ids, resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or _otlp()))
+        self._provider = provider(settings, self._ids, exporter)
         self._tracer = self._provider.get_tracer("stream_worker", __version__)
         self._calls: OrderedDict[TurnRef, list[_Call]] = OrderedDict()
         self._links: list[Link] = []
@@ -98,27 +80,37 @@ class Tracing:
 
     def replied(self, reply: ReplyReport) -> None:
         """All spans of one turn."""
-        turn = reply.turn
-        context = context_of(turn, links=self._links_only)
-        started = turn.started_ms * 1_000_000
-        ended = max(started, turn.first.record.timestamp_ms * 1_000_000 + int(reply.timings.total * _NS))
-        process = self._process(reply, context, started)
+        turn, first = reply.turn, reply.turn.first
+        started = turn.started_ms * _MS
+        ended = max(started, first.record.timestamp_ms * _MS + int(reply.timings.total * _NS))
+        self._plan(span_id(turn, "process"))
+        process = self._process(first.record, first, turn.ref.turn_id, started, merged=turn.arrivals[1:])
         agent = self._child(process, turn, f"invoke_agent {turn.bot.name}", started, self._agent(turn))
         self._stages(agent, reply, started, ended)
         agent.end(ended)
-        topics = self._settings
-        replies = topics.output_topic(topics.topics.replies)
-        destination = {"messaging.system": "kafka", "messaging.destination.name": replies}
-        sent = {**destination, "messaging.operation.name": "send", "messaging.operation.type": "send"}
-        sent["messaging.message.id"] = turn.reply_id
-        sent["messaging.message.conversation_id"] = turn.conversation
-        send = self._child(process, turn, f"send {replies}", ended, sent, SpanKind.PRODUCER, planned=SEND)
-        send.end(ended)
+        self._plan(span_id(turn, SEND))
+        send = self._send(process, self._settings.topics.replies, turn.reply_id, turn.conversation, ended)
         self._links.append(Link(send.get_span_context()))
-        if reply.finish_reason is FinishReason.FALLBACK:
-            process.set_status(Status(StatusCode.ERROR))
-            process.set_attribute("error.type", reply.finish_reason.value)
+        self._end(process, reply.outcome, reply.reason, ended)
+        if reply.outcome is Outcome.REPLIED and reply.finish_reason is FinishReason.FALLBACK:
+            _fail(process, reply.finish_reason.value)
         process.end(ended)
+
+    def unanswered(self, records: Sequence[Record], arrivals: Sequence[Arrival], report: Report, now_ms: int) -> None:
+        """Of each event that ends without a reply one span; of feedback what it says of the reply."""
+        for number, (record, outcome) in enumerate(zip(records, report.outcomes, strict=True)):
+            arrival = arrivals[number] if arrivals else None
+            judges = arrival.event if arrival is not None and isinstance(arrival.event, Feedback) else None
+            if outcome not in _ENDINGS and judges is None:
+                continue
+            ended = now_ms * _MS
+            name = arrival.identity if arrival is not None else f"{record.topic}/{record.partition}/{record.offset}"
+            span = self._process(record, arrival, name, min(record.timestamp_ms * _MS, ended))
+            if judges is not None:
+                span.add_event("gen_ai.evaluation.result", self._evaluation(judges), ended)
+            self._end(span, outcome, report.reason, ended)
+            span.end(ended)
+            self._links.append(Link(span.get_span_context()))
 
     def committed(self, seconds: float, records: int) -> None:
         self._transactions.append(_Transaction(seconds, records))
@@ -159,36 +151,81 @@ class Tracing:
     def _links_only(self) -> bool:
         return self._settings.traces.parenting == "link"
 
-    def _process(self, reply: ReplyReport, context: TraceContext, started: int) -> Span:
-        turn = reply.turn
-        first = turn.first
+    def _process(
+        self, record: Record, arrival: Arrival | None, name: str, started: int, merged: Sequence[Arrival] = ()
+    ) -> Span:
+        """The span of one event, which has no `arrival` where it could not be decoded; `name` is hashed to a trace of
+        its own where it brings none. Linked to the traces of what was `merged` into its turn."""
         attributes: Attributes = {
             "messaging.system": "kafka",
             "messaging.operation.name": "process",
             "messaging.operation.type": "process",
-            "messaging.destination.name": first.record.topic,
-            "messaging.destination.partition.id": str(first.record.partition),
-            "messaging.kafka.offset": first.offset,
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
             "messaging.consumer.group.name": self._settings.application_id,
-            "messaging.message.id": first.event_id,
-            "messaging.message.conversation_id": turn.conversation,
         }
+        if arrival is not None:
+            attributes["messaging.message.id"] = arrival.event_id
+            attributes["messaging.message.conversation_id"] = arrival.conversation
         if client_id := self._identity.get("client_id"):
             attributes["messaging.client.id"] = client_id
+        given = read_traceparent(_traceparent(record) if arrival is None else arrival.headers.traceparent)
+        context = own_or_given(given, name, links=self._links_only)
         parent: Span = trace.INVALID_SPAN
         if context.parent_id:
-            parent = NonRecordingSpan(_context(context.trace_id, context.parent_id, context.flags))
-        given = read_traceparent(first.headers.traceparent) if self._links_only else None
-        links = [Link(_context(given.trace_id, given.parent_id, given.flags))] if given is not None else []
-        self._plan(span_id(turn, "process"), context.trace_id)
+            parent = NonRecordingSpan(_remote(context))
+        linked = [given if self._links_only else None, *(read_traceparent(each.headers.traceparent) for each in merged)]
+        self._ids.trace_id = None if context.parent_id else int(context.trace_id, 16)
         return self._tracer.start_span(
-            f"process {first.record.topic}",
+            f"process {record.topic}",
             context=trace.set_span_in_context(parent),
             kind=SpanKind.CONSUMER,
             attributes=attributes,
-            links=links,
+            links=[Link(_remote(each)) for each in linked[:_MOST_LINKS] if each is not None],
             start_time=started,
         )
+
+    def _end(self, process: Span, outcome: Outcome, reason: DeadLetterReason | None, ended: int) -> None:
+        """Says how the event ended; of a dead letter that it was sent."""
+        process.set_attribute("stream_worker.outcome", outcome.value)
+        if outcome is Outcome.DEAD_LETTERED:
+            self._send(process, self._settings.topics.dead_letters, "", "", ended)
+            _fail(process, reason.value if reason is not None else outcome.value)
+        elif outcome in (Outcome.EXPIRED, Outcome.SHED):
+            _fail(process, outcome.value)
+
+    def _send(self, process: Span, topic: str, message_id: str, conversation: str, at: int) -> Span:
+        """One record to one of our topics, done; in a transaction, so that only its place in time is known."""
+        topic = self._settings.output_topic(topic)
+        attributes: Attributes = {
+            "messaging.system": "kafka",
+            "messaging.destination.name": topic,
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+        }
+        if message_id:
+            attributes["messaging.message.id"] = message_id
+            attributes["messaging.message.conversation_id"] = conversation
+        context = trace.set_span_in_context(process)
+        span = self._tracer.start_span(
+            f"send {topic}", context=context, kind=SpanKind.PRODUCER, attributes=attributes, start_time=at
+        )
+        span.end(at)
+        return span
+
+    def _evaluation(self, feedback: Feedback) -> Attributes:
+        score = feedback.score
+        attributes: Attributes = {
+            "gen_ai.evaluation.name": "user_feedback",
+            "gen_ai.evaluation.score.value": score,
+            "gen_ai.evaluation.score.label": "good" if score > 0 else "bad" if score < 0 else "neutral",
+            "gen_ai.response.id": feedback.reply_id,
+            "gen_ai.conversation.id": feedback.conversation_id,
+        }
+        if self._captures and feedback.comment is not None:
+            attributes["gen_ai.evaluation.explanation"] = redacted(feedback.comment)
+        return attributes
 
     def _agent(self, turn: Turn) -> Attributes:
         return {
@@ -267,22 +304,32 @@ class Tracing:
         name: str,
         started: int,
         attributes: Attributes,
-        kind: SpanKind = SpanKind.INTERNAL,
         *,
         planned: str = "",
     ) -> Span:
         self._plan(span_id(turn, planned or name))
-        return self._tracer.start_span(
-            name, context=trace.set_span_in_context(parent), kind=kind, attributes=attributes, start_time=started
-        )
+        context = trace.set_span_in_context(parent)
+        return self._tracer.start_span(name, context=context, attributes=attributes, start_time=started)
 
-    def _plan(self, span: str, trace_id: str | None = None) -> None:
+    def _plan(self, span: str) -> None:
         self._ids.span_id = int(span, 16)
-        self._ids.trace_id = None if trace_id is None else int(trace_id, 16)
 
 
-def _context(trace_id: str, parent_id: str, flags: str) -> SpanContext:
-    return SpanContext(int(trace_id, 16), int(parent_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+def _remote(context: TraceContext) -> SpanContext:
+    flags = TraceFlags(int(context.flags, 16))
+    return SpanContext(int(context.trace_id, 16), int(context.parent_id, 16), is_remote=True, trace_flags=flags)
+
+
+def _traceparent(record: Record) -> str:
+    """Of a record that is no event: whatever its headers hold."""
+    return next(
+        (value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent" and value), ""
+    )
+
+
+def _fail(span: Span, kind: str) -> None:
+    span.set_status(Status(StatusCode.ERROR))
+    span.set_attribute("error.type", kind)
 
 
 def _message(role: str, text: str) -> str:
@@ -290,9 +337,3 @@ def _message(role: str, text: str) -> str:
     import orjson
 
     return orjson.dumps([{"role": role, "parts": [{"type": "text", "content": redacted(text)}]}]).decode()
-
-
-def _otlp() -> SpanExporter:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    return OTLPSpanExporter()

@@ -1,9 +1,13 @@
 """An observer that tells nobody, counts what has settled, and keeps what went wrong."""
 
+from collections.abc import Sequence
+
+from stream_worker.contracts.decode import Arrival
 from stream_worker.errors import PartitionRefused, StreamWorkerError
 from stream_worker.observer import Snapshot
 from stream_worker.outcome import DeadLetterReason, Outcome
-from stream_worker.report import ReplyReport
+from stream_worker.record import Record
+from stream_worker.report import ReplyReport, Report
 from stream_worker.turn import Turn
 
 
@@ -26,6 +30,8 @@ class Quiet:
     def polled(self, seconds: float) -> None: ...
 
     def replied(self, reply: ReplyReport) -> None: ...
+
+    def unanswered(self, records: Sequence[Record], arrivals: Sequence[Arrival], report: Report) -> None: ...
 
     def first_delta(self, turn: Turn, seconds: float) -> None: ...
 

@@ -79,12 +79,22 @@ class Load:
         )
         self._pause_s = 1 / rate
         self._conversations = conversations
+        self._seen: set[str] = set()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.sent = 0
 
     def start(self) -> None:
         self._thread.start()
+
+    def widen(self, rate: float, conversations: int) -> None:
+        """From now on at this rate, to so many conversations in turn."""
+        self._pause_s, self._conversations = 1 / rate, conversations
+
+    @property
+    def conversations(self) -> int:
+        """How many were written to."""
+        return len(self._seen)
 
     def stop(self) -> None:
         self._ending.set()
@@ -109,6 +119,7 @@ class Load:
                 case _:
                     event |= {"sender": {"id": "u-1"}, "text": f"Tell me of number {number}."}
             key = str(event["conversation_id"])
+            self._seen.add(key)
             traceparent = f"00-{number + 1:032x}-b7ad6b7169203331-01"
             traced: list[tuple[str, str | bytes | None]] = [("traceparent", traceparent)]
             self._producer.produce(self._topic, orjson.dumps(event), key, headers=traced)

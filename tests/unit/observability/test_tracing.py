@@ -3,96 +3,20 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from stream_worker.bot.loader import load_bot
-from stream_worker.clock import ManualClock
-from stream_worker.inference.device import InlineDevice
-from stream_worker.observability.health import HealthBoard
-from stream_worker.observability.metric_table import Label, Metric
-from stream_worker.observability.metrics import Metrics
-from stream_worker.orders import Call, Called, Encode, Encoded, IntentScore, Result, TurnRef
+from stream_worker.observability.metric_table import Metric
 from stream_worker.record import Record
-from stream_worker.reporter import Reporter
 from stream_worker.settings import Settings
-from stream_worker.tracing import CAPTURE, Tracing
-from tests.unit.worker.rig import Rig, settings
-
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-PARENT = "b7ad6b7169203331"
-CANARY = "canary-31c7"
-_BOT = """
-bot: shop
-version: "7"
-understanding: heads
-fallback: {reply: model}
-intents:
-  weather:
-    call: [{name: sky, url: "https://sky.example.org/"}]
-    reply: model
-sampling: {max_new_tokens: 20, temperature: 0.5, top_p: 0.9}
-"""
-
-
-class _Knows:
-    def encode(self, orders: list[Encode]) -> list[Result]:
-        scores = (IntentScore("weather", 0.75),)
-        return [
-            Encoded(ref=each.ref, intents=scores, in_scope=True, scope=0.9, slots=(), batch_size=1, seconds=0.25)
-            for each in orders
-        ]
-
-
-class _Sky:
-    """Calls are answered at once."""
-
-    def __init__(self, report: Callable[[Result], None]) -> None:
-        self._report = report
-
-    def submit(self, order: Call) -> None:
-        self._report(Called(ref=order.ref, number=order.number, result={"t": 20}, seconds=0.125))
-
-    def cancel(self, ref: TurnRef, calls: int) -> None: ...
-
-
-class Traced:
-    """A rig whose worker traces into memory, or to an exporter."""
-
-    def __init__(self, folder: Path, exporter: SpanExporter | None = None, **traces: Any) -> None:
-        configured = settings(traces={"enabled": True, **traces}, calls={"allowed_hosts": ["sky.example.org"]})
-        file = folder / "bot.yaml"
-        file.write_text(_BOT)
-        self.memory = InMemorySpanExporter()
-        self.metrics = Metrics({Label.TOPIC: [configured.topics.events]})
-        self._exporter = exporter or self.memory
-        self._settings = configured
-        self.rig = Rig(
-            configured, bot=load_bot(file, configured), encoder=_Knows(), caller=_Sky, listening=self._listen
-        )
-        self.rig.start()
-        self.rig.run(0.5)
-
-    def _listen(self, engine: InlineDevice, clock: ManualClock) -> Reporter:
-        self.tracing = Tracing(self._settings, "tiny", self._exporter, client_id="shop-0-cpu")
-        return Reporter(self._settings, self.metrics, HealthBoard(clock), engine, clock, self.tracing)
-
-    def say(self, traceparent: str = f"00-{TRACE}-{PARENT}-01", **fields: Any) -> dict[str, ReadableSpan]:
-        """The spans of one message, by their names."""
-        headers = (("traceparent", traceparent.encode()),) if traceparent else ()
-        self.rig.send("c-1", headers=headers, **{"message_id": "m-1", "text": f"weather {CANARY}", **fields})
-        self.rig.run(2.0)
-        self.tracing.close()
-        return {span.name: span for span in self.memory.get_finished_spans()}
+from stream_worker.tracing import CAPTURE
+from tests.unit.observability.traced import CANARY, PARENT, TRACE, Traced
 
 
 @pytest.fixture
@@ -148,6 +72,7 @@ def test_the_attributes_are_those_of_the_conventions(traced: Traced) -> None:
         "messaging.client.id": "shop-0-cpu",
         "messaging.message.id": "m-1",
         "messaging.message.conversation_id": "c-1",
+        "stream_worker.outcome": "replied",
     }
     agent = dict(spans["invoke_agent shop"].attributes or {})
     assert (agent["gen_ai.agent.name"], agent["gen_ai.agent.version"], agent["session.id"]) == ("shop", "7", "c-1")

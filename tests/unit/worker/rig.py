@@ -17,6 +17,7 @@ from stream_worker.caller import Caller
 from stream_worker.calls.inline import InlineIo
 from stream_worker.clock import Clock, ManualClock
 from stream_worker.connection import Connection
+from stream_worker.contracts.decode import Arrival
 from stream_worker.conversation.store import MemoryStore, Store
 from stream_worker.embedded.memory_broker import MemoryBroker
 from stream_worker.embedded.memory_edge import MemoryEdge
@@ -30,7 +31,7 @@ from stream_worker.observer import Observer, Snapshot
 from stream_worker.orders import Call, Generate, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason, FinishReason, Outcome
 from stream_worker.record import Headers, Record
-from stream_worker.report import ReplyReport
+from stream_worker.report import ReplyReport, Report
 from stream_worker.settings import Settings
 from stream_worker.stages.prompter import MessagePrompter, Prompter
 from stream_worker.turn import Turn
@@ -95,6 +96,8 @@ class Journal:
 
     def replied(self, reply: ReplyReport) -> None:
         self.finished.append(reply.finish_reason)
+
+    def unanswered(self, records: Sequence[Record], arrivals: Sequence[Arrival], report: Report) -> None: ...
 
     def first_delta(self, turn: Turn, seconds: float) -> None: ...
 
