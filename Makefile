@@ -59,10 +59,13 @@ e2e: setup ## Tests with a real broker and a real model
 	@$(BIN)/python -m pytest tests/e2e
 
 .PHONY: test-deploy
-test-deploy: setup helm ## Chart, image and composition; rules and dashboards with Debian's Prometheus
-	@command -v prometheus promtool >/dev/null || { \
-	  echo "prometheus and promtool are needed: apt-get install --no-install-recommends prometheus" >&2; exit 3; }
+test-deploy: setup helm prometheus ## Chart, image and composition; rules and dashboards with Debian's Prometheus
 	@$(BIN)/python -m pytest tests/deploy
+
+.PHONY: prometheus
+prometheus: # Debian's own, with promtool
+	@{ command -v prometheus && command -v promtool; } >/dev/null || { \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; } >&2
 
 HELM_VERSION := v3.22.0
 .PHONY: helm

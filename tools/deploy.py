@@ -1,4 +1,6 @@
-"""Writes deploy/grafana and deploy/prometheus from tools/watching; with `--check` it names what is stale and exits 1.
+"""Writes deploy/grafana and deploy/prometheus from tools/watching, and what of the chart follows from the code.
+
+With `--check` it names what is stale and exits 1.
 
 `--docs` and `--grafana` say where the documentation and Grafana are, for the links in panels and alerts. By default
 they are relative: give both, and a folder with `--out`, when you generate the files for your own installation.
@@ -8,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools import chart
 from tools.watching.grafana import dashboards
 from tools.watching.rules import for_operator, plain
 
@@ -22,7 +25,8 @@ def files(docs: str = _DOCS, grafana: str = _GRAFANA) -> dict[str, str]:
         "prometheus/rules.yaml": plain(docs, grafana),
         "prometheus/prometheus-rule.yaml": for_operator(docs, grafana),
     }
-    return {f"grafana/{name}": text for name, text in dashboards(docs).items()} | rules
+    of_chart = {"helm/stream-worker/README.md": chart.readme(), "helm/stream-worker/files/topics.json": chart.topics()}
+    return {f"grafana/{name}": text for name, text in dashboards(docs).items()} | rules | of_chart
 
 
 def main() -> int:

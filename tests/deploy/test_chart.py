@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from stream_worker.kafka.topics import topic_table, written_topics
 from stream_worker.settings import Settings
+from tools import chart
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "stream-worker"
@@ -82,14 +85,14 @@ def _is_restricted(pod: dict[str, Any]) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
-    for container in pod["containers"]:
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
         security = container["securityContext"]
         assert security["allowPrivilegeEscalation"] is False
         assert security["readOnlyRootFilesystem"] is True
         assert security["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize("case", ["gpu", "laptop", "locked-down"])
+@pytest.mark.parametrize("case", ["gpu", "laptop", "locked-down", "strimzi"])
 def test_a_render_is_what_it_was(case: str) -> None:
     rendered = render(case).stdout
     file = GOLDEN / f"{case}.yaml"
@@ -112,6 +115,84 @@ def test_what_cannot_work_does_not_render(values: list[str], sentence: str) -> N
     done = render("default", *(part for value in values for part in ("--set", value)))
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize("case", ["strimzi", "laptop"])
+def test_the_topics_of_strimzi_are_those_of_the_one_table(case: str) -> None:
+    rendered = objects(render(case, "--set", "strimzi.cluster=main").stdout)
+    (text,) = (each["data"]["stream-worker.yaml"] for each in rendered if _is_the_workers_settings(each))
+    settings = Settings.model_validate(YAML(typ="safe").load(text.replace("${INSTANCE}", "bot-0")))
+    made = {each["spec"]["topicName"]: each["spec"] for each in rendered if each["kind"] == "KafkaTopic"}
+    expected = {
+        spec.name: {
+            "topicName": spec.name,
+            "partitions": spec.partitions,
+            "replicas": spec.replication_factor,
+            "config": dict(spec.config),
+        }
+        for spec in topic_table(settings)
+    }
+    assert made == expected
+
+
+def _is_the_workers_settings(each: dict[str, Any]) -> bool:
+    return each["kind"] == "ConfigMap" and "${INSTANCE}" in each["data"].get("stream-worker.yaml", "")
+
+
+def test_the_user_of_strimzi_has_the_rights_of_a_worker() -> None:
+    (user,) = (each for each in objects(render("strimzi").stdout) if each["kind"] == "KafkaUser")
+    allowed = {
+        (acl["resource"]["type"], acl["resource"].get("name")): set(acl["operations"])
+        for acl in user["spec"]["authorization"]["acls"]
+    }
+    settings = Settings.model_validate(
+        {"application_id": "assistant", "outputs": {"prefix": "shadow."}, "topics": {"events": "im.events"}}
+    )
+    assert "Read" in allowed["topic", "im.events"]
+    assert all("Write" in allowed["topic", topic] for topic in written_topics(settings))
+    assert "Read" in allowed["topic", settings.changelog]
+    assert "Read" in allowed["group", "assistant"]
+    assert "Write" in allowed["transactionalId", "assistant"]
+
+
+def notes(*arguments: str) -> str:
+    """What an installation says at its end: the notes as a template of their own, for only installing shows them."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(CHART, Path(folder) / "chart")
+        text = (copy / "templates" / "NOTES.txt").read_text(encoding="utf-8")
+        quoted = 'kind: Notes\ntext: |\n  {{- include "notes" . | nindent 2 }}\n'
+        (copy / "templates" / "_notes.tpl").write_text(f'{{{{- define "notes" -}}}}{text}{{{{- end }}}}')
+        (copy / "templates" / "notes.yaml").write_text(quoted)
+        shown = ("--show-only", "templates/notes.yaml")
+        done = helm("template", "bot", str(copy), "-n", "chat", "--kube-version", f"{KUBERNETES}.0", *shown, *arguments)
+    assert done.returncode == 0, done.stderr
+    return str(objects(done.stdout)[0]["text"])
+
+
+def test_the_notes_say_what_was_found_and_how_to_begin() -> None:
+    bare = notes()
+    assert "Prometheus operator: not found" in bare
+    assert "KEDA: not found" in bare
+    assert "exec -it bot-0 -- stream-worker chat" in bare
+    assert "The console is off" in bare
+    apis = ["--api-versions", "monitoring.coreos.com/v1", "--api-versions", "keda.sh/v1alpha1"]
+    full = notes(*apis, "--set", "console.enabled=true,console.tokenSecret=t,autoscaling.enabled=true")
+    assert "Prometheus operator: found; monitoring.podMonitor lets it scrape" in full
+    assert "KEDA: found; it scales the workers" in full
+    assert "port-forward service/bot-console" in full
+
+
+def test_the_readme_says_what_each_value_means() -> None:
+    rows = [line for line in chart.readme().splitlines() if line.startswith("| `")]
+    assert len(rows) > 40
+    assert [row for row in rows if not row.split("|")[-2].strip()] == []
+
+
+def test_helm_test_examines_the_cluster_and_then_has_a_conversation() -> None:
+    (pod,) = (each for each in objects(render("default").stdout) if each["kind"] == "Pod")
+    (doctor,), (conversation,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    assert doctor["args"][:2] == ["doctor", "--strict"]
+    assert "stream-worker chat" in conversation["command"][-1]
 
 
 def test_as_many_workers_as_partitions_render() -> None:

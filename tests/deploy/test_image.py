@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -24,6 +25,20 @@ def test_the_composition_is_valid() -> None:
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_compositions_tracing_is_a_profile_that_receives_what_workers_send() -> None:
+    composition = YAML(typ="safe").load((ROOT / "deploy" / "compose" / "compose.yaml").read_text(encoding="utf-8"))
+    services = composition["services"]
+    assert {name for name, service in services.items() if service.get("profiles") == ["tracing"]} == {
+        "collector",
+        "jaeger",
+    }
+    config = YAML(typ="safe").load(composition["configs"]["collector"]["content"])
+    port = config["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
+    for name in ("worker-0", "worker-1"):
+        assert services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://collector:{port}"
+    assert "otel" in (DOCKER / "Dockerfile").read_text().partition("ARG EXTRAS=")[2].splitlines()[0]
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:
