@@ -53,6 +53,8 @@ class Restore:
     records: int = 0
     position: int = 0
     """One past the last record that was read."""
+    ledger_at: int | None = None
+    """Where the last ledger stands."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,13 @@ class Assignment:
         if phase not in _LEGAL[self.phase]:
             raise RuntimeError(f"partition {self.partition} cannot go from {self.phase} to {phase}")
         self.phase = phase
+
+    def refuse(self) -> None:
+        """Nothing of it is in hand any more: what was is open in the ledger, and waits for a person."""
+        self.move_to(Phase.REFUSED)
+        self._mailboxes.clear()
+        self.waiting_events = self.held_bytes = 0
+        self.suspicion.suspect = None
 
     @property
     def is_serving(self) -> bool:

@@ -59,10 +59,10 @@ class Committer:
         self._max_state_bytes = max_state_bytes
         self._aborts_in_a_row = 0
 
-    def commit(self, clients: Clients, releasing: frozenset[int] = frozenset()) -> bool:
+    def commit(self, clients: Clients, releasing: frozenset[int] = frozenset(), within_s: float | None = None) -> bool:
         """Sends one transaction; whether everything that should be committed now is.
 
-        `releasing` partitions are marked so in their ledgers. Raises ClientsBroken or Fatal.
+        `releasing` partitions are marked so in their ledgers. Raises ClientsBroken, LocalStateUnusable or Fatal.
         """
         membership = clients.subscription.membership()
         if membership is None:
@@ -76,7 +76,7 @@ class Committer:
             return True
         filled = self._fill(selection, touched, clients, membership, releasing)
         started = self._clock.monotonic()
-        result = clients.transactions.commit(filled.batch)
+        result = clients.transactions.commit(filled.batch, within_s)
         match result:
             case Committed(positions):
                 self._aborts_in_a_row = 0
@@ -104,6 +104,9 @@ class Committer:
                 case Phase.SERVING if (
                     partition in settled or partition in releasing or assignment.suspicion.is_unwritten
                 ):
+                    touched.append(assignment)
+                case Phase.REFUSED if partition in releasing and assignment.suspicion.was_written:
+                    # It was given back in good order: the next take is no crash.
                     touched.append(assignment)
                 case Phase.SERVING if not assignment.ledger.open:
                     if _position(assignment, clients) > assignment.ledger.next:
@@ -196,6 +199,11 @@ class Committer:
             self._outbox.isolate(selection)
             return
         guilty = selection.settlements[0]
+        if not guilty.records:
+            raise Fatal(
+                Code.RECORD_REFUSED,
+                f"the broker refuses a tombstone of {self._changelog}: {cause}; check that the topic is compacted",
+            )
         if not guilty.arrivals:
             offsets = ", ".join(str(record.offset) for record in guilty.records)
             raise Fatal(

@@ -6,6 +6,7 @@ a worker with a stable name (`instance`) can know its predecessor's.
 """
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -31,8 +32,11 @@ class FatalErrors:
         return {Code.FENCED.id: 0} | self._counts
 
     def add(self, code: Code) -> None:
+        """What cannot be written is not counted: the error itself must be heard."""
         self._counts[code.id] += 1
-        if self._file is not None:
+        if self._file is None:
+            return
+        with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             half = self._file.with_suffix(".tmp")
             half.write_bytes(orjson.dumps(dict(self._counts)))
@@ -45,5 +49,5 @@ def _read(file: Path) -> dict[str, int]:
     try:
         found = orjson.loads(file.read_bytes())
         return {code: int(count) for code, count in found.items() if code in known}
-    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}

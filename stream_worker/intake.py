@@ -7,7 +7,6 @@ by the ready queue.
 
 import heapq
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import assert_never
 
 from stream_worker.admission.expiry import has_expired
@@ -17,8 +16,8 @@ from stream_worker.assignment import Assignment
 from stream_worker.bot.bots import Bots
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
-from stream_worker.contracts.event import Deletion, Edit, Erasure, Handoff, Message
-from stream_worker.conversation.mailbox import Preempt, Queued, Repeated, Restart, Shed, StateEvent, Waiting
+from stream_worker.contracts.event import Erasure, Handoff
+from stream_worker.conversation.mailbox import Preempt, Queued, Repeated, Restart, Shed, StateEvent
 from stream_worker.conversation.pending import PendingTurn, starts_turn
 from stream_worker.errors import PartitionRefused
 from stream_worker.kafka.ledger import Sight
@@ -77,6 +76,13 @@ class Intake:
             return
         assignment.held_bytes += len(record.value or b"")
         assignment.timestamps[record.offset] = record.timestamp_ms
+        try:
+            self._take_in(assignment, record, moment)
+        except PartitionRefused as error:
+            self._turns.refuse(error, moment)
+
+    def _take_in(self, assignment: Assignment, record: Record, moment: Moment) -> None:
+        """Settles what is to be settled at once; the rest waits in its conversation's mailbox."""
         decoded = decode(record, self._rules)
         if isinstance(decoded, Undecodable):
             self._settler.undecodable(assignment, decoded, moment)
@@ -102,10 +108,7 @@ class Intake:
         ):
             self._settler.events(assignment, [decoded], Outcome.SHED, moment)
             return
-        try:
-            self._place(assignment, decoded, moment)
-        except PartitionRefused as error:
-            self._turns.refuse(error, moment)
+        self._place(assignment, decoded, moment)
 
     def advance(self, results: Sequence[Result], moment: Moment) -> None:
         """What came back from other threads, what is due by now, and the turns that may start after it."""
@@ -137,27 +140,29 @@ class Intake:
     ) -> None:
         """A conversation goes on from its committed state: what was built on another one is done again.
 
-        That is what was `settled` and taken back, before all others, and the turn that runs: it was begun with what
-        they said.
+        That is what was `settled` and taken back, the turn that runs, as it was begun with what they said, and all that
+        waits: each event is placed anew, in the order of the topic, as if it came now.
         """
         mailbox = assignment.mailbox(conversation)
         if mailbox.running is not None:
             self._turns.take_back(assignment, mailbox.running, moment)
-        entries: list[Waiting] = []
+        arrivals = list(mailbox.take_all())
         for settlement in settled:
-            entries += _entries(settlement.arrivals)
+            arrivals += settlement.arrivals
             assignment.waiting_events += len(settlement.arrivals)
             if settlement.turn is not None:
                 assignment.attempts[settlement.turn.ref.turn_id] = settlement.turn.ref.attempt
-        mailbox.put_back(entries)
-        self._try_next(assignment, conversation, moment)
+        try:
+            for arrival in sorted(arrivals, key=lambda each: each.offset):
+                self._place(assignment, arrival, moment)
+        except PartitionRefused as error:
+            self._turns.refuse(error, moment)
 
     def forget_erased(self, assignment: Assignment, moment: Moment) -> None:
         """Erased conversations whose events nobody repeats any more leave nothing behind."""
         try:
-            for conversation in islice(
-                assignment.states.erased_before(moment.wall_ms - self._dedup_ttl_ms), _FORGOTTEN_AT_ONCE
-            ):
+            before_ms = moment.wall_ms - self._dedup_ttl_ms
+            for conversation in assignment.states.erased_before(before_ms, _FORGOTTEN_AT_ONCE):
                 self._settler.vanish(assignment, conversation)
         except PartitionRefused as error:
             self._turns.refuse(error, moment)
@@ -266,12 +271,3 @@ class Intake:
             if held is not None and held.term == candidate.term:
                 return held, candidate.conversation
         return None
-
-
-def _entries(arrivals: Sequence[Arrival]) -> list[Waiting]:
-    """A settlement's events as a mailbox held them: one turn with what joined it, or each by itself."""
-    first, *others = arrivals
-    joins = Edit | Deletion | Message
-    if starts_turn(first) and all(isinstance(other.event, joins) for other in others):
-        return [PendingTurn(tuple(arrivals))]
-    return [PendingTurn((arrival,)) if starts_turn(arrival) else StateEvent(arrival) for arrival in arrivals]

@@ -147,7 +147,14 @@ def _serve(
             clock=clock,
             settings_hash=settings_digest,
             adopt_group=adopt_group,
-            between_ticks=BotReloader(settings, bots, metrics, clock, lambda new: declare_bots(new, metrics)),
+            between_ticks=BotReloader(
+                settings,
+                bots,
+                metrics,
+                clock,
+                adopted=lambda new: declare_bots(new, metrics),
+                fits=lambda new: check_features(new, engine.capabilities),
+            ),
         ),
     )
     collect_seldom()

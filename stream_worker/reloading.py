@@ -24,7 +24,7 @@ Stamp = tuple[tuple[int, int], ...]
 
 
 class BotReloader:
-    """`adopted` is told of the new bots right after the swap."""
+    """`fits` raises for bots that the engine is not loaded for; `adopted` is told of the new ones after the swap."""
 
     def __init__(
         self,
@@ -33,12 +33,14 @@ class BotReloader:
         metrics: Metrics,
         clock: Clock,
         adopted: Callable[[Sequence[Bot]], None] = lambda _: None,
+        fits: Callable[[Sequence[Bot]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._bots = bots
         self._metrics = metrics
         self._clock = clock
         self._adopted = adopted
+        self._fits = fits
         self._files = sorted({binding.file for binding in settings.bots})
         self._stamp = self._stamped()
         self._due = 0.0
@@ -64,6 +66,7 @@ class BotReloader:
             bindings = load_bindings(self._settings)
             bots = list({binding.bot.name: binding.bot for binding in bindings}.values())
             self._require_fitting(bots)
+            self._fits(bots)
         except StreamWorkerError as error:
             self._metrics.set(Metric.BOT_RELOAD_SUCCESS, 0)
             self._log.error("bot file refused", code=error.code.id, detail=error.detail)

@@ -103,7 +103,9 @@ class Reporter:
         put(Metric.ENGINE_BREAKER_OPEN, snapshot.engine_away)
         put(Metric.MAILBOX_EVENTS, snapshot.waiting_events)
         put(Metric.UNCOMMITTED_SETTLEMENTS, snapshot.uncommitted)
-        put(Metric.BACKLOG_WORK, self._backlog.seconds(sum(snapshot.lags.values())))
+        # What waits in a refused partition no worker can do.
+        doable = sum(lag for each, lag in snapshot.lags.items() if snapshot.phases.get(each) != _REFUSED)
+        put(Metric.BACKLOG_WORK, self._backlog.seconds(doable))
         put(Metric.CHANGELOG_LAG, snapshot.changelog_lag)
         self._tell_progress(restoring, snapshot.changelog_lag)
         put(Metric.STATE_BYTES, snapshot.state_bytes)

@@ -8,6 +8,9 @@ from stream_worker.assignment import Assignment
 from stream_worker.orders import TurnRef
 from stream_worker.turn import Phase, Resting, Turn
 
+_TIMERS_A_TURN, _FEW = 8, 64
+"""Beyond so many the timers of turns that ended are thrown away."""
+
 
 class RunningTurns:
     """A turn's phase is kept by its assignment; here is what concerns them all."""
@@ -75,6 +78,9 @@ class RunningTurns:
     def set_timer(self, when: float, ref: TurnRef) -> None:
         """`due` names the attempt from `when` on, a monotonic time, whatever has become of it."""
         heapq.heappush(self._timers, (when, next(self._numbers), ref))
+        if len(self._timers) > _TIMERS_A_TURN * (self._running + _FEW):
+            self._timers = [timer for timer in self._timers if self.find(timer[2]) is not None]
+            heapq.heapify(self._timers)
 
     def due(self, now: float) -> Iterator[TurnRef]:
         while self._timers and self._timers[0][0] <= now:

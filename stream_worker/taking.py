@@ -123,12 +123,15 @@ class Taking:
             if record.key.startswith(STATE_PREFIX):
                 states[record.key[len(STATE_PREFIX) :]] = record.value
             elif record.key.startswith(LEDGER_PREFIX) and record.value is not None:
-                assignment.restore.ledger = record.value
+                assignment.restore.ledger, assignment.restore.ledger_at = record.value, record.offset
         if records:
             assignment.restore.records += len(records)
             assignment.restore.position = records[-1].offset + 1
             erased = [key for key, value in states.items() if value is not None and erased_at(value)]
-            self._store.apply(assignment.partition, states, records[-1].offset, erased)
+            # A copy stands at a ledger, so that its tail has one, also where others wrote behind the last.
+            ledger_at = assignment.restore.ledger_at
+            position = records[-1].offset if ledger_at is None else ledger_at
+            self._store.apply(assignment.partition, states, position, erased)
 
     def _ledger(self, partition: int, facts: PartitionFacts, raw: bytes | None) -> LedgerRecord | None:
         """The last record alone counts: one before it that cannot be read may stand there until it is compacted."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from stream_worker.admission.breaker import Breaker
 from stream_worker.answered import Answered
-from stream_worker.assignment import Assignment, Phase
+from stream_worker.assignment import Assignment
 from stream_worker.bot.bots import Bots
 from stream_worker.caller import Caller
 from stream_worker.clock import Clock, Moment
@@ -183,7 +183,7 @@ class Turns:
         self._observer.refused(error)
         self.drop(assignment, moment)
         self._settler.drop(assignment.partition)
-        assignment.move_to(Phase.REFUSED)
+        assignment.refuse()
 
     def was_settled(self, assignment: Assignment, arrival: Arrival) -> bool:
         """Whether an event with this id settled before; a redrive passes."""

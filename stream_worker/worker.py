@@ -143,8 +143,7 @@ class Worker:
                 self._inbox.wait(self._settings.tick_ms / 1000)
                 self._advance()
                 self._commit_if_due()
-            left_s = self._leave_by - self._clock.monotonic()
-            self._connection.clients.subscription.leave(max(_LEAVE_AT_LEAST_S, left_s))
+            self._connection.clients.subscription.leave(self._left_s() or _LEAVE_AT_LEAST_S)
         except (ClientsBroken, LocalStateUnusable) as error:
             # Nothing is lost: what was not committed is done again by whoever takes the partitions.
             self._observer.clients_replaced(error)
@@ -169,7 +168,7 @@ class Worker:
         deadline = min(now + self._settings.kafka.release_ms / 1000, self._leave_by)
         self._close(partitions)
         self._finish_turns(partitions, deadline)
-        while not self._committer.commit(self._connection.clients, frozenset(partitions)):
+        while not self._committer.commit(self._connection.clients, frozenset(partitions), self._left_s()):
             if self._clock.monotonic() >= deadline:
                 break
             self._inbox.wait(self._settings.tick_ms / 1000)
@@ -279,7 +278,7 @@ class Worker:
         now = self._clock.monotonic()
         if now < self._commit_due:
             return
-        self._committer.commit(self._connection.clients)
+        self._committer.commit(self._connection.clients, within_s=self._left_s())
         if self._outbox.isolating:
             # One settlement a transaction: the search for the guilty one must not take an interval for each.
             return
@@ -288,6 +287,12 @@ class Worker:
         self._commit_due = max(now + interval, self._clock.monotonic() + interval / 4)
 
     # Letting go
+
+    def _left_s(self) -> float | None:
+        """What is left of the time to shut down; None while there is no hurry."""
+        if math.isinf(self._leave_by):
+            return None
+        return max(_LEAVE_AT_LEAST_S, self._leave_by - self._clock.monotonic())
 
     def _close(self, partitions: Sequence[int] | dict[int, Assignment]) -> None:
         for partition in partitions:

@@ -38,6 +38,9 @@ class Document:
             raise Misconfigured(Code.BOT_INVALID, f"{where}: not YAML: {error.problem}") from error
         except (YAMLError, UnicodeDecodeError) as error:
             raise Misconfigured(Code.BOT_INVALID, f"{path}: not YAML: {error}") from error
+        except ValueError as error:
+            # Such as a date that no calendar has.
+            raise Misconfigured(Code.BOT_INVALID, f"{path}: a value cannot be read: {error}") from error
         except RecursionError as error:
             raise Misconfigured(Code.BOT_INVALID, f"{path}: it nests too deep") from error
         if not isinstance(root, CommentedMap):

@@ -55,6 +55,8 @@ class HttpCaller:
                 result = await self._answer(order)
         except TimeoutError:
             result = _Refusal(f"no answer within {order.timeout_ms} ms")
+        except Exception as error:  # noqa: BLE001  # whatever a turn's words make of a request, it is that turn's alone
+            result = _Refusal(f"it cannot be made ({type(error).__name__})")
         seconds = self._clock.monotonic() - started
         if isinstance(result, _Refusal):
             self._report(CallFailed(ref=order.ref, number=order.number, message=result.why, seconds=seconds))
@@ -122,10 +124,13 @@ def _merged(url: httpx2.URL, parameters: Mapping[str, str]) -> Any:
 
 
 def _decoded(body: bytes) -> object:
+    """As JSON; as text where it is none, or nests so deep that nobody could write it again."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = orjson.loads(body)
+        orjson.dumps(value)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return body.decode("utf-8", "replace")
+    return value
 
 
 def _key(ref: TurnRef, number: int) -> tuple[str, TurnRef, int]:

@@ -9,7 +9,6 @@ queue: they end what runs and what waits. Time comes in as an argument.
 """
 
 from collections import deque
-from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -118,15 +117,19 @@ class Mailbox:
         """What `next` would take out; a turn may still be held."""
         return self._waiting[0] if self._running is None and self._waiting else None
 
-    def put_back(self, entries: Sequence[Waiting]) -> None:
-        """Entries that must be done again go before all others, in order; the running turn comes right after them."""
-        if self._running is not None:
-            self._waiting.appendleft(self._running)
-            self._running = None
-        self._waiting.extendleft(reversed(entries))
+    def take_all(self) -> tuple[Arrival, ...]:
+        """Every event, that of the running turn too, to be placed anew; the mailbox is empty after it."""
+        entries = [*([self._running] if self._running is not None else []), *self._waiting]
+        self._running = None
+        self._waiting.clear()
+        return tuple(
+            arrival
+            for entry in entries
+            for arrival in (entry.arrivals if isinstance(entry, PendingTurn) else (entry.arrival,))
+        )
 
     def next(self) -> Waiting | None:
-        """What may start or be applied now; a turn then runs until `finish` or `put_back`."""
+        """What may start or be applied now; a turn then runs until `finish` or `take_all`."""
         if self._running is not None or not self._waiting:
             return None
         entry = self._waiting.popleft()

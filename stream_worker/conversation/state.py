@@ -162,7 +162,7 @@ def apply(state: ConversationState, changes: Iterable[Change], bounds: Bounds) -
             case Prompted(prompt, dropped):
                 history = history[dropped:]
             case HeldBy(holder, held_at):
-                erased_at = 0
+                erased_at = 0 if holder is Holder.HUMAN else erased_at
             case Remembered(digests):
                 remembered = remember(remembered, digests, bounds.dedup_window)
             case Rewritten(event_id, text):

@@ -6,9 +6,8 @@ bounded cache, because conversations that are answered are usually the ones
 that write again.
 """
 
-import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stream_worker.conversation.state import EMPTY, ConversationState, load_state
@@ -42,8 +41,8 @@ class States:
         self._to_forget = to_forget
         self._overlay: dict[str, ConversationState] = {}
         self._cache: OrderedDict[str, ConversationState] = OrderedDict()
-        self._erased: list[tuple[int, str]] | None = None
-        """When which conversation was erased, the oldest first; None until the store was asked."""
+        self._erased: dict[str, int] | None = None
+        """When which conversation was erased; None until the store was asked."""
 
     def get(self, conversation: str) -> ConversationState:
         """The newest settled value, committed or not."""
@@ -63,20 +62,25 @@ class States:
         """Back to the committed value."""
         self._overlay.pop(conversation, None)
 
-    def erased_before(self, instant_ms: int) -> Iterator[str]:
-        """Conversations that were erased before this time, and of which nothing was heard since; each once."""
+    def erased_before(self, instant_ms: int, most: int) -> list[str]:
+        """Conversations that were erased before this time, and of which nothing was heard since.
+
+        They are named again until what becomes of them is committed.
+        """
         if self._erased is None:
-            self._erased = []
+            self._erased = {}
             for key in self._store.marked(self._partition):
                 self._note_erased(key.decode(), self.get(key.decode()))
-        while self._erased and self._erased[0][0] < instant_ms:
-            erased_at, conversation = heapq.heappop(self._erased)
-            if conversation not in self._overlay and self.get(conversation).erased_at == erased_at:
-                yield conversation
+        due = [conversation for conversation, erased_at in self._erased.items() if erased_at < instant_ms]
+        return [each for each in due if each not in self._overlay][:most]
 
     def _note_erased(self, conversation: str, state: ConversationState) -> None:
-        if state.erased_at and self._erased is not None:
-            heapq.heappush(self._erased, (state.erased_at, conversation))
+        if self._erased is None:
+            return
+        if state.erased_at:
+            self._erased[conversation] = state.erased_at
+        else:
+            self._erased.pop(conversation, None)
 
     def commit(self, states: Mapping[str, Written], position: int) -> None:
         """These values are committed up to this changelog position."""

@@ -6,6 +6,7 @@ what a crash leaves of it is the copy at an earlier position. It knows bytes,
 not conversations.
 """
 
+import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -64,6 +65,7 @@ _ORIGIN = b"o"
 _VALUE = b"v"
 _MARK = b"m"
 
+_LOCKED = re.compile(r"IO error: (While lock file|lock hold by)", re.IGNORECASE)
 _WRITE_BUFFER_BYTES = 64 << 20
 _FLUSH_EVERY_S = 30.0
 """How much of the changelog's tail a killed process has to read again, at the most."""
@@ -86,7 +88,7 @@ class RocksStore:
         try:
             self._db = self._open()
         except Exception as error:
-            if "lock" in str(error).lower():
+            if _LOCKED.search(str(error)):
                 raise Fatal(
                     Code.STORE_FAILED,
                     f"the local state in {folder} is in use: two processes share an instance and a device ({error})",
@@ -148,6 +150,11 @@ class RocksStore:
             key: bytes = cursor.key()
             yield key[len(prefix) :]
             cursor.next()
+        try:
+            # A damaged block looks like the end.
+            cursor.status()
+        except Exception as error:  # rocksdict raises nothing narrower
+            raise self._unusable(error) from error
 
     def begin(self, partition: int, origin: str) -> None:
         prefix = _prefix(partition)

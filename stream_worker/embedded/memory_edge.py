@@ -207,7 +207,7 @@ class MemoryTransactions:
             raise Missing(Code.BROKER_UNREACHABLE, "the in-memory broker is down: set `down` to False")
         self._producer = self._broker.producer(self._transactional_id, self._timeout_s)
 
-    def commit(self, batch: Batch) -> CommitResult:
+    def commit(self, batch: Batch, within_s: float | None = None) -> CommitResult:  # noqa: ARG002  # nothing waits
         if self._producer is None:
             raise RuntimeError("transactions were not started")
         if not self._connection.is_up():

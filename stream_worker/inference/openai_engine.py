@@ -132,7 +132,7 @@ class OpenAiSource:
             what = "between two tokens" if begun else "before the first token"
             message = f"the model server was silent for {self._patience_s(begun):.0f} s {what}"
             raise StreamFailed(Fault.ENGINE, message) from error
-        except httpx2.TransportError as error:
+        except httpx2.HTTPError as error:
             message = f"the model server at {settings.base_url} failed ({type(error).__name__})"
             raise (StreamFailed(Fault.ENGINE, message) if begun else _Again(message)) from error
 

@@ -121,7 +121,7 @@ class VllmSource:
         """What the new ids mean."""
         completion = output.outputs[0]
         ids = tuple(completion.token_ids)
-        finish = None if completion.finish_reason is None else _FINISH[completion.finish_reason]
+        finish = None if completion.finish_reason is None else _FINISH.get(completion.finish_reason, FinishReason.STOP)
         text = "".join(reader.add(token) for token in ids if token not in self._end_ids)
         if finish is not None:
             text += reader.end()

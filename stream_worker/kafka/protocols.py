@@ -189,8 +189,8 @@ class Transactions(Protocol):
         """
         ...
 
-    def commit(self, batch: Batch) -> CommitResult:
-        """Begin, send, offsets, commit. Calls are resumed while the error is retriable.
+    def commit(self, batch: Batch, within_s: float | None = None) -> CommitResult:
+        """Begin, send, offsets, commit. Calls are resumed while the error is retriable, `within_s` if that is given.
 
         Raises ClientsBroken when the producer is beyond repair, Fatal when we are fenced or access is refused.
         """

@@ -65,8 +65,9 @@ class KafkaTransactions:
         except KafkaException as error:
             raise self._broken(error.args[0]) from error
 
-    def commit(self, batch: Batch) -> CommitResult:
-        deadline = time.monotonic() + self._give_up_s
+    def commit(self, batch: Batch, within_s: float | None = None) -> CommitResult:
+        give_up_s = self._give_up_s if within_s is None else min(self._give_up_s, within_s)
+        deadline = time.monotonic() + give_up_s
         self._positions = {}
         self._failed = None
         try:
@@ -84,7 +85,7 @@ class KafkaTransactions:
             return self._abort(self._failed or error.args[0])
         except _OutOfTime as error:
             raise ClientsBroken(
-                Code.CLIENTS_BROKEN, f"the broker did not answer a transaction for {self._give_up_s:.0f} s"
+                Code.CLIENTS_BROKEN, f"the broker did not answer a transaction for {give_up_s:.0f} s"
             ) from error
         self._watch_all = False
         return Committed(self._positions)

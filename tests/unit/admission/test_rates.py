@@ -61,3 +61,18 @@ def test_tenants_share_by_weight_while_both_wait() -> None:
         assert candidate is not None
         running[candidate.tenant] += 1
     assert running == {"big": 30, "small": 10}
+
+
+def test_partitions_that_are_not_read_in_step_take_nothing_from_each_other() -> None:
+    buckets, now = Buckets(30, 5), 10_000_000
+    assert buckets.take(_NAME, now)
+    assert all(buckets.take(_NAME, now - 600_000 + number * 30_000) for number in range(5))
+    assert all(buckets.take(_NAME, now - 30_000) for _ in range(4))
+    assert not buckets.take(_NAME, now - 30_000)
+
+
+def test_what_is_read_again_has_its_token() -> None:
+    rates = Rates(AdmissionSettings(sender_messages_per_minute=1, sender_burst=1))
+    assert rates.admit(message(1, "first"), 1.0)
+    assert rates.admit(message(1, "first"), 1.0)
+    assert not rates.admit(message(2, "second"), 1.0)

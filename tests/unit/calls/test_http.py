@@ -155,3 +155,26 @@ def test_a_domain_allows_the_hosts_below_it_and_no_other() -> None:
     assert is_allowed("a.example.org", allowed)
     assert not is_allowed("example.org", allowed)
     assert not is_allowed("badexample.org", allowed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"parameters": {"q": "天" * 8_000}}, {"headers": {"x-name": "é天"}}],
+    ids=["a long parameter", "a header that is not ASCII"],
+)
+def test_a_request_that_cannot_be_made_fails_alone(
+    bench: Callable[[Answers], _Bench], changes: dict[str, object]
+) -> None:
+    one = bench(lambda _: httpx2.Response(200, json={}))
+    one.caller.submit(_order(**changes))  # type: ignore[arg-type]  # of several kinds
+    one.run(1.0)
+    assert [type(result) for result in one.results] == [CallFailed]
+
+
+def test_an_answer_that_nobody_could_write_again_is_a_text(bench: Callable[[Answers], _Bench]) -> None:
+    one = bench(lambda _: httpx2.Response(200, content=b"[" * 400 + b"]" * 400))
+    one.caller.submit(_order())
+    one.run(1.0)
+    (result,) = one.results
+    assert isinstance(result, Called)
+    assert result.result == "[" * 400 + "]" * 400

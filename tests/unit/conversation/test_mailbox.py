@@ -105,14 +105,17 @@ class MailboxMachine(RuleBasedStateMachine):
             self.inside.remove(done.offset)
         self.mailbox.finish()
 
-    @precondition(lambda self: self.mailbox.running is not None)
     @rule()
-    def put_back(self) -> None:
+    def place_anew(self) -> None:
         running = self.mailbox.running
-        assert running is not None
-        self.mailbox.put_back(())
-        assert self.mailbox.head is running
-        self.started.remove(running.first.offset)
+        taken = self.mailbox.take_all()
+        assert self.mailbox.is_empty
+        assert sorted(each.offset for each in taken) == sorted(self.inside)
+        self.inside.clear()
+        if running is not None:
+            self.started.remove(running.first.offset)
+        for each in sorted(taken, key=lambda arrival: arrival.offset):
+            self._put(each, preempts=each.event.type in ("handoff", "erasure"))
 
     @invariant()
     def turns_start_in_order(self) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from secrets import token_bytes
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -186,3 +187,33 @@ def test_a_copy_is_wiped_where_the_tail_would_not_make_it_whole() -> None:
 def test_a_copy_that_nothing_was_written_after_is_never_too_old() -> None:
     assert _tail(98, age_ms=10 * _DAY_MS) == 98
     assert _tail(97, age_ms=10 * _DAY_MS) is None
+
+
+def test_a_damaged_copy_in_a_folder_with_lock_in_its_name_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "blockchain-bot"
+    first = RocksStore(folder)
+    first.begin(0, "o")
+    first.close()
+    for file in folder.glob("MANIFEST*"):
+        file.write_bytes(b"rubbish")
+    again = RocksStore(folder)
+    assert again.copy(0) is None
+    again.close()
+
+
+def test_a_damaged_block_is_no_end_of_the_marks(tmp_path: Path) -> None:
+    first = RocksStore(tmp_path)
+    first.begin(0, "o")
+    for number in range(3_000):
+        key = b"k%05d" % number
+        first.apply(0, {key: token_bytes(100)}, number, [key])
+    first._db.flush(True)
+    first.close()
+    for file in tmp_path.glob("*.sst"):
+        content = bytearray(file.read_bytes())
+        content[5_000] ^= 0xFF
+        file.write_bytes(bytes(content))
+    damaged = RocksStore(tmp_path)
+    with pytest.raises(LocalStateUnusable):
+        list(damaged.marked(0))
+    damaged.close()

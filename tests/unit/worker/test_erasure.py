@@ -113,3 +113,11 @@ def test_a_worker_that_does_not_look_keeps_the_ids(
     _erased(rig)
     and_then(rig)
     assert _last_state(rig, "c-1") is not None
+
+
+def test_a_hand_back_after_the_erasure_keeps_nothing() -> None:
+    rig = _rig()
+    _erased(rig)
+    rig.send(type="handback", message_id="h-1")
+    rig.run(_TTL_S * 1.5, step=0.5)
+    assert _last_state(rig, "c-1") is None

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from stream_worker import taking
+from stream_worker.contracts.internal import state_key
 from stream_worker.conversation.copy import tail_start
 from stream_worker.conversation.state import load_state
 from stream_worker.conversation.store import MemoryStore
 from stream_worker.errors import Code, LocalStateUnusable
+from stream_worker.record import Outgoing
 from tests import checker
 from tests.unit.worker.rig import Rig, settings
 
@@ -93,3 +95,22 @@ def test_a_full_disk_costs_a_restore_and_no_event() -> None:
     assert set(map(tuple, rig.outcomes.values())) == {("replied",)}
     assert len(rig.outcomes) == 20
     assert sum(_turns(rig, f"c-{number}") for number in range(5)) == 20
+
+
+def test_a_record_behind_the_last_ledger_leaves_the_copy_a_ledger_to_stand_at() -> None:
+    """Such as the tombstone that cures a state that cannot be read, and then a kill before the first commit."""
+    rig = _rig()
+    rig.start("w0")
+    rig.run(1.0)
+    rig.send("c-1", message_id="m-1", text="hello")
+    rig.run(2.0)
+    rig.stop("w0")
+    rig.broker.store(Outgoing(rig.settings.changelog, state_key("c-1"), None, partition=0))
+    rig.start("w0")
+    while rig.stores["w0"].get(0, b"c-1") is not None:
+        rig.run(0.005)
+    rig.kill("w0")
+    rig.run(10.0, step=0.05)
+    started = rig.start("w0")
+    rig.run(2.0)
+    assert not started.journal.refusals

@@ -7,6 +7,7 @@ import pytest
 
 from stream_worker.bot.loader import load_bots
 from stream_worker.clock import ManualClock
+from stream_worker.errors import Code, Misconfigured
 from stream_worker.observability.metric_table import PREFIX, Metric
 from stream_worker.observability.metrics import Metrics
 from stream_worker.reloading import BotReloader
@@ -19,7 +20,7 @@ class _Watched:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.write("one")
-        settings = Settings.model_validate({"bots": [{"file": file}]})
+        self.settings = settings = Settings.model_validate({"bots": [{"file": file}]})
         self.clock, self.metrics, self.adopted = ManualClock(), Metrics({}), 0
         self.bots = load_bots(settings)
         self.reload = BotReloader(settings, self.bots, self.metrics, self.clock, self._adopt)
@@ -66,7 +67,15 @@ def test_an_unchanged_file_is_not_read_again(watched: _Watched) -> None:
     assert watched.adopted == 0
 
 
-@pytest.mark.parametrize("broken", ["bot: [", "bot: plain\nfalback: {}\n", "bot: plain\nunderstanding: new-heads\n"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "bot: [",
+        "bot: plain\nfalback: {}\n",
+        "bot: plain\nunderstanding: new-heads\n",
+        "bot: plain\nversion: 2024-01-99\n",
+    ],
+)
 def test_a_file_that_cannot_be_taken_up_keeps_the_old_bot_until_it_is_mended(watched: _Watched, broken: str) -> None:
     first = watched.version
     watched.write(broken)
@@ -89,3 +98,14 @@ def test_longer_replies_than_the_model_was_loaded_for_are_refused(watched: _Watc
     watched.write("bot: plain\nsampling: {max_new_tokens: 4096}\n")
     watched.look()
     assert watched.succeeded == 0
+
+
+def test_bots_that_the_engine_cannot_serve_are_refused(watched: _Watched) -> None:
+    def fits(_bots: object) -> None:
+        raise Misconfigured(Code.MODEL_UNSUITABLE, "bot 'plain' asks for json_schema")
+
+    watched.reload = BotReloader(watched.settings, watched.bots, watched.metrics, watched.clock, fits=fits)
+    first = watched.version
+    watched.write("three")
+    watched.look()
+    assert (watched.version, watched.succeeded) == (first, 0)

@@ -3,6 +3,9 @@
 import pytest
 
 from stream_worker import worker
+from stream_worker.embedded.memory_edge import MemoryTransactions
+from stream_worker.errors import ClientsBroken, Code
+from stream_worker.kafka.protocols import Batch, CommitResult
 from tests.unit.worker.rig import Rig, settings
 
 _TIMEOUT_S = 8.0
@@ -44,3 +47,21 @@ def test_releasing_on_a_time_of_its_own_takes_longer(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(worker, "min", lambda first, _: first, raising=False)
     _, took = _shut_down(seconds_a_token=1_000)
     assert took > _TIMEOUT_S + _TICK_S
+
+
+def test_a_broker_that_does_not_answer_gets_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(settings(drain_timeout_s=_TIMEOUT_S, topics={"partitions": 1}), seconds=lambda _: 0.5)
+    rig.start()
+    rig.run(1.0)
+    rig.send(message_id="m-1", text="hello")
+    rig.run(0.1)
+    started = rig.clock.monotonic()
+
+    def commit(_transactions: MemoryTransactions, _batch: Batch, within_s: float | None = None) -> CommitResult:
+        assert within_s is not None
+        rig.clock.advance(within_s)
+        raise ClientsBroken(Code.CLIENTS_BROKEN, "the broker did not answer")
+
+    monkeypatch.setattr(MemoryTransactions, "commit", commit)
+    rig.stop()
+    assert rig.clock.monotonic() - started <= _TIMEOUT_S + _TICK_S
