@@ -52,7 +52,7 @@ def test_lag_reads_zero_also_after_an_abort_of_what_only_moved_the_position() ->
     answers: list[CommitResult] = [Aborted("a test", True)]
     commit = MemoryTransactions.commit
 
-    def once_aborted(self: MemoryTransactions, batch: Batch) -> CommitResult:
+    def once_aborted(self: MemoryTransactions, batch: Batch, _within_s: float | None = None) -> CommitResult:
         return answers.pop() if answers else commit(self, batch)
 
     with patch.object(MemoryTransactions, "commit", once_aborted):
@@ -65,7 +65,7 @@ def test_a_broker_that_refuses_a_ledger_ends_the_process() -> None:
     rig = Rig()
     rig.start()
 
-    def refused(self: MemoryTransactions, batch: Batch) -> CommitResult:
+    def refused(self: MemoryTransactions, batch: Batch, _within_s: float | None = None) -> CommitResult:
         return Refused("MSG_SIZE_TOO_LARGE")
 
     with patch.object(MemoryTransactions, "commit", refused), pytest.raises(Fatal) as caught:
@@ -90,7 +90,7 @@ def _aborting(rig: Rig, times: int, *, rebalancing: bool) -> list[str]:
     left = [Aborted("INVALID_TXN_STATE", rebalancing)] * times
     commit = MemoryTransactions.commit
 
-    def aborts(self: MemoryTransactions, batch: Batch) -> CommitResult:
+    def aborts(self: MemoryTransactions, batch: Batch, _within_s: float | None = None) -> CommitResult:
         return left.pop() if left else commit(self, batch)
 
     with patch.object(MemoryTransactions, "commit", aborts):
