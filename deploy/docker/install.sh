@@ -9,8 +9,8 @@ case "${VARIANT:-cpu}" in
   *) echo "VARIANT must be cpu or cuda, not ${VARIANT}" >&2; exit 2 ;;
 esac
 if [ "${VARIANT:-cpu}" = cpu ] && [ -n "${TORCH_INDEX:-}" ]; then
-  "$target/bin/pip" install --constraint constraints.txt --index-url "$TORCH_INDEX" torch
+  "$target/bin/pip" install --no-compile --constraint constraints.txt --index-url "$TORCH_INDEX" torch
 fi
-"$target/bin/pip" install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
+"$target/bin/pip" install --no-compile --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 "$target/bin/pip" check
 find "$target" -depth \( -name __pycache__ -o -name tests -path '*/torch/*' \) -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ from tests.eventually import eventually
 from tests.scrape import free_port, value
 
 ROOT = Path(__file__).parents[2]
-_END_S = 20.0
+_END_S = 120.0
 _BOT = """
 bot: shop
 languages: [en]
@@ -103,7 +103,10 @@ class Load:
         self._producer.flush(_END_S)
 
     def _run(self) -> None:
-        while not self._ending.wait(self._pause_s):
+        due = time.monotonic()
+        # By the clock: what a busy machine delays is made up for.
+        while not self._ending.wait(max(0.0, due - time.monotonic())):
+            due += self._pause_s
             number, self.sent = self.sent, self.sent + 1
             conversation = f"c-{number % self._conversations}"
             event: dict[str, Any] = {"conversation_id": conversation, "message_id": f"m-{number}"}
