@@ -62,6 +62,10 @@ e2e: setup ## Tests with a real broker and a real model
 test-deploy: setup helm prometheus ## Chart, image and composition; rules and dashboards with Debian's Prometheus
 	@$(BIN)/python -m pytest tests/deploy
 
+.PHONY: soak
+soak: setup prometheus ## Five minutes of load and monitoring, with 100 and then 10,000 conversations; figures in soak.json
+	@SOAK_S=300 SOAK_CONVERSATIONS=10000 SOAK_REPORT=soak.json $(BIN)/python -m pytest --timeout 1200 tests/deploy/test_live.py
+
 .PHONY: prometheus
 prometheus: # Debian's own, with promtool
 	@{ command -v prometheus && command -v promtool; } >/dev/null || { \
