@@ -49,6 +49,8 @@ _KAFKAS_OWN = {
     "group.consumer.session.timeout.ms": "45000",
     "group.consumer.heartbeat.interval.ms": "5000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
+    # A lone node whose session ends as the machine stalls forgets the markers of transactions.
+    "broker.session.timeout.ms": "60000",
 }
 _SHORT_SESSION = _KAFKAS_OWN | {
     "group.consumer.session.timeout.ms": "6000",

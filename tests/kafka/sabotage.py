@@ -70,7 +70,7 @@ class Bug(StrEnum):
     COMMANDS_OUTSIDE_THE_TRANSACTION = "commands-outside-the-transaction"
     DEAD_LETTERS_DROPPED = "dead-letters-dropped"
     ABORTED_TAKEN_FOR_COMMITTED = "aborted-taken-for-committed"
-    TWO_TURNS_AT_ONCE = "two-turns-at-once"
+    LAST_COMES_FIRST = "last-comes-first"
     IDS_NOT_REMEMBERED = "ids-not-remembered"
     SLOTS_FORGOTTEN = "slots-forgotten"
     HANDOFF_FORGOTTEN = "handoff-forgotten"
@@ -213,7 +213,7 @@ def _nobody_condemned(start: Start, facts: PartitionFacts) -> Start:
 
 
 def _lower_term(start: Start, facts: PartitionFacts) -> Start:
-    return replace(start, term=max(1, start.term - 2))
+    return replace(start, term=10 if start.term == 1 else max(2, start.term - 2))
 
 
 def _first_condemned(start: Start, facts: PartitionFacts) -> Start:
@@ -226,10 +226,10 @@ def _committed_all_the_same(self: KafkaTransactions, cause: KafkaError) -> Commi
     return Committed({})
 
 
-def _next_and_not_busy(self: Mailbox) -> Waiting | None:
-    entry = _honest_next(self)
-    self._running = None
-    return entry
+def _last_first(self: Mailbox) -> Waiting | None:
+    if self._running is None and self._waiting:
+        self._waiting.rotate(1)
+    return _honest_next(self)
 
 
 def _none_remembered(arrivals: Sequence[Arrival]) -> Remembered:
@@ -297,7 +297,7 @@ _PATCHES = {
     Bug.COMMANDS_OUTSIDE_THE_TRANSACTION: _Patch(KafkaTransactions, "_send", _outside(_is_command)),
     Bug.DEAD_LETTERS_DROPPED: _Patch(KafkaTransactions, "_send", _without(_is_dead_letter)),
     Bug.ABORTED_TAKEN_FOR_COMMITTED: _Patch(KafkaTransactions, "_abort", _committed_all_the_same),
-    Bug.TWO_TURNS_AT_ONCE: _Patch(Mailbox, "next", _next_and_not_busy),
+    Bug.LAST_COMES_FIRST: _Patch(Mailbox, "next", _last_first),
     Bug.IDS_NOT_REMEMBERED: _Patch(settler, "_remembered", _none_remembered),
     Bug.SLOTS_FORGOTTEN: _Patch(state, "_spoken_with", _as_it_was),
     Bug.HANDOFF_FORGOTTEN: _Patch(unanswered, "notice", _without_holder),
