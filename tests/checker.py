@@ -17,13 +17,22 @@ Changelog = Iterable[tuple[bytes, bytes | None]]
 
 
 def each_event_has_one_outcome(sent: Iterable[str], metrics: Sequence[Value]) -> None:
-    """Every event that was sent settled once, and nothing else did."""
-    outcomes: dict[str, list[str]] = {event_id: [] for event_id in sent}
+    """Every event that was sent settled once."""
+    nothing_is_settled_twice(metrics)
+    nothing_is_lost(sent, metrics)
+
+
+def nothing_is_settled_twice(metrics: Sequence[Value]) -> None:
+    outcomes: dict[str, list[str]] = defaultdict(list)
     for metric in metrics:
-        outcomes.setdefault(metric["event_id"], []).append(metric["outcome"])
+        outcomes[metric["event_id"]].append(metric["outcome"])
     twice = {event_id: found for event_id, found in outcomes.items() if len(found) > 1}
     assert not twice, f"settled twice: {twice}"
-    lost = [event_id for event_id, found in outcomes.items() if not found]
+
+
+def nothing_is_lost(sent: Iterable[str], metrics: Sequence[Value]) -> None:
+    settled = {metric["event_id"] for metric in metrics}
+    lost = [event_id for event_id in sent if event_id not in settled]
     assert not lost, f"lost: {lost}"
 
 

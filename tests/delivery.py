@@ -40,7 +40,8 @@ class Delivery:
         sent = [f"{partition}/{offset}" for partition, offset in self.events]
         unsent = {_name(metric) for metric in self.metrics} - set(sent)
         assert not unsent, f"settled though nobody sent it: {sorted(unsent)}"
-        checker.each_event_has_one_outcome(sent, [{**metric, "event_id": _name(metric)} for metric in self.metrics])
+        by_place = [{**metric, "event_id": _name(metric)} for metric in self.metrics]
+        checker.nothing_is_settled_twice(by_place)
         checker.no_event_is_answered_twice(answers)
         # An event with a dead letter may be sent again, and is answered then.
         checker.no_event_is_answered_twice(fallbacks)
@@ -52,7 +53,9 @@ class Delivery:
         self._dead_letters()
         by_id = {event["message_id"]: event for event in self.events.values()}
         replay.check(by_id, self.metrics, self.replies, checker.last_states(self.changelog))
-        complete = checker.previews_add_up_where_complete(self.replies, self.deltas)
+        complete = checker.previews_add_up_where_complete(answers, self.deltas)
+        # Last, as where something goes wrong much else is not done.
+        checker.nothing_is_lost(sent, by_place)
         return {
             "events": len(self.events),
             "outcomes": dict(Counter(metric["outcome"] for metric in self.metrics)),

@@ -83,7 +83,13 @@ def _last_state(good: Delivery, change: Callable[[ConversationState], Conversati
 
 
 def _lost(good: Delivery) -> Delivery:
-    return replace(good, metrics=good.metrics[:-1])
+    return replace(
+        good,
+        events={
+            **good.events,
+            (3, 50): {"conversation_id": "c-3", "message_id": "x", "text": "hello", "sender": {"id": "u-1"}},
+        },
+    )
 
 
 def _settled_twice(good: Delivery) -> Delivery:
