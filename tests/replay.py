@@ -111,6 +111,7 @@ class _Replayed:
                     pass  # a dead letter, or one too many: the conversation does not know of it
 
     def _answer(self, events: Sequence[Value], reply: Value) -> None:
+        assert self.state.holder is Holder.BOT, f"{reply['reply_id']} was given while a human had {self.conversation}"
         assert reply["in_reply_to"] == [event["message_id"] for event in events], f"{reply['reply_id']} answers others"
         said, text = tuple(_line(event) for event in events), "\n".join(event["text"] for event in events)
         understand, bot = self.rules.understand, self.rules.bot

@@ -22,6 +22,8 @@ from stream_worker.settings import Settings
 from tests.eventually import eventually
 
 _CALL_S = 10.0
+_READ_S = 120.0
+"""A long run is much to read."""
 _NOT_YET = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -150,7 +152,7 @@ class TopicReader:
     def _catch_up(self) -> None:
         """Takes all that stands before the ends of this moment, markers passed."""
         ends = eventually(self._ends)
-        eventually(lambda: self._has_passed(ends))
+        eventually(lambda: self._has_passed(ends), _READ_S)
 
     def _ends(self) -> dict[tuple[str, int], int]:
         """Empty while the broker cannot say, as with topics that were just made, or after its restart."""
@@ -167,11 +169,12 @@ class TopicReader:
             return {}
 
     def _has_passed(self, ends: dict[tuple[str, int], int]) -> bool:
-        for message in self._consumer.consume(1_000, 0):
-            topic = message.topic()
-            assert topic is not None
-            assert message.error() is None, message.error()
-            self._messages[topic].append(message)
+        while messages := self._consumer.consume(10_000, 0):
+            for message in messages:
+                topic = message.topic()
+                assert topic is not None
+                assert message.error() is None, message.error()
+                self._messages[topic].append(message)
         places = self._consumer.position([TopicPartition(topic, number) for topic, number in ends])
         return all(max(place.offset, 0) >= ends[place.topic, place.partition] for place in places)
 

@@ -96,6 +96,14 @@ def _settled_twice(good: Delivery) -> Delivery:
     return replace(good, metrics=[*good.metrics, good.metrics[0]])
 
 
+def _answered_over_a_human(good: Delivery) -> Delivery:
+    """The hand-over settled before the reply to the message that had come before it."""
+    number = next(number for number, each in enumerate(good.metrics) if each["event_id"] == "h-0")
+    metrics = list(good.metrics)
+    metrics[number - 1], metrics[number] = metrics[number], metrics[number - 1]
+    return replace(good, metrics=metrics)
+
+
 def _settled_unsent(good: Delivery) -> Delivery:
     return replace(good, metrics=[*good.metrics, {**good.metrics[0], "offset": 99}])
 
@@ -252,6 +260,7 @@ def test_a_suspect_of_two_crashes_may_be_condemned(good: Delivery, replay: Repla
         (_answered_twice, "answered twice"),
         (_out_of_order, "out of order"),
         (_reply_without_a_turn, "replies of turns that nobody settled"),
+        (_answered_over_a_human, "while a human had c-2"),
         (_reply_of_an_aborted_history, "does not follow from what was said"),
         (_answers_others, "answers others"),
         (_command_twice, "a command was emitted twice"),
