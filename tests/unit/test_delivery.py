@@ -98,9 +98,9 @@ def _settled_twice(good: Delivery) -> Delivery:
 
 def _answered_over_a_human(good: Delivery) -> Delivery:
     """The hand-over settled before the reply to the message that had come before it."""
-    number = next(number for number, each in enumerate(good.metrics) if each["event_id"] == "h-0")
-    metrics = list(good.metrics)
-    metrics[number - 1], metrics[number] = metrics[number], metrics[number - 1]
+    names = [metric["event_id"] for metric in good.metrics]
+    metrics, reply, handover = list(good.metrics), names.index("n-2"), names.index("h-0")
+    metrics[reply], metrics[handover] = metrics[handover], metrics[reply]
     return replace(good, metrics=metrics)
 
 
