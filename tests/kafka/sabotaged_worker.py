@@ -2,8 +2,8 @@
 
 Its engine dies of the text `poison`, as of a bug in a kernel, and hangs for ever at `tar`.
 
-With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are queued
-and before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
+With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are sent and
+before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
 outside.
 """
 
@@ -27,6 +27,8 @@ def _freeze_in_the_first_reply() -> None:
     def send_and_freeze(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
         honest(self, batch, deadline)
         if any(record.partition is None for record in batch.records):
+            # Only now the broker knows of the transaction, and it is open in every log that has a record of it.
+            self._flush(deadline)
             KafkaTransactions._send = honest  # type: ignore[method-assign]
             os.kill(os.getpid(), signal.SIGSTOP)
 
