@@ -9,12 +9,16 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from stream_worker.bot.bot import Bot
+from stream_worker.bot.entities import is_time_zone
 from stream_worker.clock import Clock
 from stream_worker.contracts.decode import Arrival
+from stream_worker.contracts.event import Message
 from stream_worker.conversation.pending import PendingTurn
 from stream_worker.conversation.state import Line, Speaker
-from stream_worker.orders import Encoded, TurnRef
+from stream_worker.orders import Encoded, SlotSpan, TurnRef
 from stream_worker.stages.dialogue import Decision, ModelAnswer, Plan
+from stream_worker.stages.entities.context import context_of
+from stream_worker.stages.entities.recogniser import recognise
 from stream_worker.stages.handoff import note
 from stream_worker.stages.notice import user_lines
 from stream_worker.stages.parsing import Parsed, parser_for
@@ -137,6 +141,22 @@ def begin(
         failures=failures,
         successes_seen=successes_seen,
     )
+
+
+def entities_of(turn: Turn) -> tuple[SlotSpan, ...]:
+    """What the bot's recognisers find in the text. "Tomorrow" is the day after the first event, not after today."""
+    bot, event = turn.bot, turn.first.event
+    if not bot.entities:
+        return ()
+    locale, zone = (event.locale, event.time_zone) if isinstance(event, Message) else (None, None)
+    context = context_of(
+        event.sent_at or turn.first.record.timestamp_ms,
+        turn.parsed.language,
+        locale=locale,
+        region=bot.region,
+        zone=zone if zone and is_time_zone(zone) else bot.time_zone,
+    )
+    return recognise(bot.entities, turn.text, context)
 
 
 def reply_id(turn: str, redrive: str) -> str:

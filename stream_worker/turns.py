@@ -65,7 +65,7 @@ from stream_worker.stages.handoff import has_human
 from stream_worker.stages.prompter import Prompter
 from stream_worker.suspicion import Caution
 from stream_worker.tokens import StoredPrompt
-from stream_worker.turn import Calling, Decided, Generating, Resting, Turn, Understanding, begin, seed_of
+from stream_worker.turn import Calling, Decided, Generating, Resting, Turn, Understanding, begin, entities_of, seed_of
 from stream_worker.turn import Phase as TurnPhase
 from stream_worker.unanswered import Unanswered
 
@@ -261,6 +261,7 @@ class Turns:
             text=turn.text,
             language=turn.parsed.language,
             understanding=understanding,
+            entities=entities_of(turn),
             sender_id=turn.pending.sender_id or next(reversed(state.dialogues), ""),
             now_ms=moment.wall_ms,
             trigger=turn.pending.trigger,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stream_worker.bot.entities import Entity
 from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.tokens import Sampling
 from stream_worker.turn_taking import TurnTaking
@@ -194,6 +195,11 @@ class Bot:
     fallback: Fallback
     error_reply: str
     slots: Mapping[str, Slot] = field(default_factory=dict)
+    entities: tuple[Entity, ...] = ()
+    time_zone: str = "UTC"
+    """Where its users are, for senders of whom nothing is known: an IANA name."""
+    region: str | None = None
+    """In which country, as ISO 3166-1; None: where most who write the message's language live."""
     triggers: Mapping[str, IntentRule] = field(default_factory=dict)
     handoff: HandoffRules = field(default_factory=HandoffRules)
     expired_reply: Phrase | None = None

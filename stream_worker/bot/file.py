@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from stream_worker.bot.bot import ReplyWhen, SlotKind
+from stream_worker.bot.entities import EntityKind
 from stream_worker.settings.engine import SamplingSettings
 from stream_worker.turn_taking import OnNewMessage
 
@@ -184,6 +185,13 @@ class FallbackFile(IntentFile):
     """A human gets the conversation at so many messages in a row that were not understood."""
 
 
+Expression = Annotated[
+    dict[Annotated[str, Field(pattern=NAME)], Annotated[str, Field(min_length=1, max_length=1_000)]],
+    Field(min_length=1, max_length=1),
+]
+"""A name and a regular expression, as RE2 has them: `{order_id: 'ORD-\\d{6}'}`."""
+
+
 class SlotFile(_Section):
     kind: SlotKind = SlotKind.TEXT
     """What its values are; "there" refers to a `place`, "that day" to a `date`, "it" to a `thing`."""
@@ -244,6 +252,16 @@ class BotFile(_Section):
 
     slots: dict[str, SlotFile] = {}
     """What the slots' values are, where it matters."""
+
+    entities: tuple[EntityKind | Expression, ...] = ()
+    """What is found without examples and becomes a slot of this name: `number`, `date`, `duration`, `money`, `phone`,
+    `email`, `url`, and expressions of your own, `{order_id: 'ORD-\\d{6}'}`."""
+
+    time_zone: str = "UTC"
+    """The IANA name of the users' time zone: what "tomorrow at 7" means, where an event does not say better."""
+
+    region: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = None
+    """The users' country (ISO 3166-1): whose phone numbers, dollars and dates; unset the message's language decides."""
 
     intents: dict[str, IntentFile] = {}
     """What each intent leads to. An intent that is trained but not listed is the fallback's."""

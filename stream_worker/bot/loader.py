@@ -23,6 +23,7 @@ from stream_worker.bot.bot import (
 )
 from stream_worker.bot.bots import Binding, Bots
 from stream_worker.bot.document import Document, Place
+from stream_worker.bot.entities import Entity, EntityKind, expression_error, is_time_zone
 from stream_worker.bot.file import (
     AskFile,
     BotFile,
@@ -90,6 +91,9 @@ class _Reader:
             system=file.system.strip(),
             understanding=str((folder / file.understanding).resolve()) if file.understanding else None,
             slots={name: Slot(slot.kind, slot.shared, slot.entity, slot.role) for name, slot in file.slots.items()},
+            entities=self._entities(),
+            time_zone=self._time_zone(),
+            region=file.region,
             intents={name: self._rule(intent, ("intents", name)) for name, intent in file.intents.items()},
             fills_slots=file.fills_slots,
             triggers={name: self._rule(rule, ("triggers", name)) for name, rule in file.triggers.items()},
@@ -108,6 +112,28 @@ class _Reader:
             reply_when=file.reply_when,
             names=file.names or (file.bot,),
         )
+
+    def _entities(self) -> tuple[Entity, ...]:
+        entities: list[Entity] = []
+        for number, given in enumerate(self._file.entities):
+            place: Place = ("entities", number)
+            if isinstance(given, EntityKind):
+                entity = Entity(given.value, given)
+            else:
+                ((name, expression),) = given.items()
+                if wrong := expression_error(expression):
+                    raise self._document.complaint((*place, name), f"not a regular expression of RE2: {wrong}")
+                entity = Entity(name, expression)
+            if any(entity.name == other.name for other in entities):
+                raise self._document.complaint(place, f"there are two entities `{entity.name}`")
+            entities.append(entity)
+        return tuple(entities)
+
+    def _time_zone(self) -> str:
+        name = self._file.time_zone
+        if not is_time_zone(name):
+            raise self._document.complaint(("time_zone",), f"`{name}` is no IANA time zone, such as Europe/Berlin")
+        return name
 
     def _rule(self, intent: IntentFile, place: Place) -> IntentRule:
         asked = tuple(ask.slot for ask in intent.ask)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from stream_worker.cli.nlu_entities import AtOption, EntityOption, Recogniser, RegionOption, TimeZoneOption
 from stream_worker.cli.nlu_judge import evaluate, validate
 from stream_worker.cli.nlu_options import DEFAULTS, DataArgument, EncoderOption, ModelArgument, load, note
 from stream_worker.cli.output import Format, FormatOption, print_rows, row_stream
@@ -89,7 +90,7 @@ def train(
     )
 
 
-@app.command(epilog="Example: echo 'Will it rain in Beijing?' | stream-worker nlu parse heads -o jsonl")
+@app.command(epilog="Example: echo 'Will it rain in Beijing?' | stream-worker nlu parse heads")
 def parse(
     model: ModelArgument,
     encoder: EncoderOption = "auto",
@@ -100,19 +101,30 @@ def parse(
             help=f"A language that texts may have; several by repeating it. Without: {', '.join(_LANGUAGES)}.",
         ),
     ] = None,
-    output: FormatOption = Format.TABLE,
+    entity: EntityOption = None,
+    time_zone: TimeZoneOption = "UTC",
+    region: RegionOption = None,
+    at: AtOption = None,
+    output: FormatOption = Format.JSONL,
 ) -> None:
-    """Read a text a line, and print what is understood of it, each as it comes."""
+    """Read a text a line, and print what is understood of it, each as it comes: one JSON object a line.
+
+    With --entity also what is recognised without examples, as a bot file's `entities` are.
+    """
     from stream_worker.inference.sentiment import Lexicons
     from stream_worker.stages.parsing import Parser
 
+    recogniser = Recogniser.of(entity or [], time_zone, region, at)
     heads = load(model, encoder)
     parser, lexicons = Parser(tuple(language or _LANGUAGES)), Lexicons()
     with row_stream(_COLUMNS, output) as rows:
         for texts in _lines(cast(io.BufferedIOBase, sys.stdin.buffer)):
             understood = heads.understand(texts)
             rows.write(
-                [_row(text, parser.parse(text), one, lexicons) for text, one in zip(texts, understood, strict=True)]
+                [
+                    _row(text, parser.parse(text), one, lexicons, recogniser)
+                    for text, one in zip(texts, understood, strict=True)
+                ]
             )
 
 
@@ -178,7 +190,9 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
-def _row(text: str, parsed: "Parsed", understood: "Understanding", lexicons: "Lexicons") -> UnderstoodText:
+def _row(
+    text: str, parsed: "Parsed", understood: "Understanding", lexicons: "Lexicons", recogniser: Recogniser
+) -> UnderstoodText:
     sentiment = understood.sentiment or lexicons.judge(text, parsed.language)
     best = understood.intents[0].name if understood.intents else None
     return UnderstoodText(
@@ -200,5 +214,6 @@ def _row(text: str, parsed: "Parsed", understood: "Understanding", lexicons: "Le
             )
             for slot in understood.slots
         ],
+        entities=recogniser.found(text, parsed.language),
         sentiment=SentimentEvidence(label=sentiment.label, score=sentiment.score),
     )

@@ -163,6 +163,9 @@ class Message(EventBase):
     locale: str | None = None
     """The sender's locale, such as `en-GB`."""
 
+    time_zone: str | None = None
+    """The sender's time zone, an IANA name such as `Europe/London`; one that does not exist counts as none."""
+
     def __post_init__(self) -> None:
         if (self.text is None) == (self.content is None):
             raise ValueError("a message has either text or content")

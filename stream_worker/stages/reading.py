@@ -7,7 +7,7 @@ from msgspec import Struct
 from stream_worker.bot.bot import Bot, IntentRule, SlotKind
 from stream_worker.contracts.event import Trigger
 from stream_worker.conversation.dialogue import Dialogue
-from stream_worker.orders import Encoded
+from stream_worker.orders import Encoded, SlotSpan
 from stream_worker.stages.words import Ear, ear_for
 
 _NEGATIVE = "negative"
@@ -21,6 +21,8 @@ class Heard(Struct, frozen=True, kw_only=True):
     text: str = ""
     language: str = ""
     understanding: Encoded | None = None
+    entities: tuple[SlotSpan, ...] = ()
+    """What was recognised without examples."""
     sender_id: str = ""
     now_ms: int = 0
     trigger: Trigger | None = None
@@ -71,7 +73,7 @@ def speaks(text: str) -> bool:
 
 def read(bot: Bot, heard: Heard) -> Reading:
     ear, text, understanding = ear_for(bot.languages), heard.text, heard.understanding
-    spans = understanding.slots if understanding else ()
+    spans = _spans(bot, heard)
     denied = [span for span in spans if ear.denies(text, span.start)]
     best = understanding.intents[0].name if understanding and understanding.intents else None
     in_scope = understanding is not None and understanding.in_scope
@@ -95,6 +97,21 @@ def read(bot: Bot, heard: Heard) -> Reading:
         complains=mood is not None and mood.label == _NEGATIVE and mood.score >= bot.handoff.complaint_score,
         ear=ear,
     )
+
+
+def _spans(bot: Bot, heard: Heard) -> list[SlotSpan]:
+    """In order of the text; what was recognised, in its normal form, takes the place of the same slot's words."""
+    learnt = [
+        span
+        for span in (heard.understanding.slots if heard.understanding else ())
+        if not any(
+            span.start < one.end
+            and one.start < span.end
+            and bot.slot_of(one.name, None) == bot.slot_of(span.name, span.role)
+            for one in heard.entities
+        )
+    ]
+    return sorted([*learnt, *heard.entities], key=lambda span: span.start)
 
 
 def referred(bot: Bot, rule: IntentRule, dialogue: Dialogue, reading: Reading) -> dict[str, str]:

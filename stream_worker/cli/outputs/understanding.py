@@ -30,6 +30,21 @@ class SlotFound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntityFound:
+    name: str
+    """Its kind, or the name that was given with the expression."""
+
+    value: str
+    """What it means, in the kind's normal form."""
+
+    start: int
+    """First code point in the text."""
+
+    end: int
+    """Code point after its last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnderstoodText:
     text: str
     """The line, as it was read."""
@@ -51,6 +66,9 @@ class UnderstoodText:
 
     slots: list[SlotFound]
     """The slots, in the order of the text."""
+
+    entities: list[EntityFound]
+    """What was recognised without examples, of the kinds that `--entity` names."""
 
     sentiment: SentimentEvidence
     """Its sentiment."""

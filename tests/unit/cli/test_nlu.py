@@ -54,13 +54,21 @@ def model(encoder: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: str) -> None:
     texts = ["in rome now", "", "🎉 \u2028 hello", "hi you"]
     given = ("\n".join(texts) + "\n").encode()
-    result = CliRunner().invoke(
-        app, ["parse", model, "-o", "jsonl", "--encoder", encoder], input=given, catch_exceptions=False
-    )
+    result = CliRunner().invoke(app, ["parse", model, "--encoder", encoder], input=given, catch_exceptions=False)
     rows = [json.loads(line) for line in result.stdout_bytes.splitlines()]
     assert [row["text"] for row in rows] == texts
     for row in rows:
-        assert list(row) == ["text", "language", "intent", "intents", "scope", "in_scope", "slots", "sentiment"]
+        assert list(row) == [
+            "text",
+            "language",
+            "intent",
+            "intents",
+            "scope",
+            "in_scope",
+            "slots",
+            "entities",
+            "sentiment",
+        ]
         assert set(row["sentiment"]) == {"label", "score"}
         assert {intent["name"] for intent in row["intents"]} == {"weather", "greet"}
     (slot,) = rows[0]["slots"]
@@ -70,7 +78,7 @@ def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: 
 
 def test_parse_prints_a_row_a_text_for_people(encoder: str, model: str) -> None:
     result = CliRunner().invoke(
-        app, ["parse", model, "--encoder", encoder], input="in rome now\n", catch_exceptions=False
+        app, ["parse", model, "--encoder", encoder, "-o", "table"], input="in rome now\n", catch_exceptions=False
     )
     heading, row = (line.split("\t") for line in result.stdout.splitlines())
     assert heading == ["text", "language", "intent", "scope", "slots"]
@@ -97,8 +105,38 @@ def test_what_is_printed_is_as_its_schema_says(encoder: str, model: str, data: s
         assert_as_documented(f"nlu {command}", result.stdout, output)
 
 
+def test_parse_recognises_what_it_is_asked_for(encoder: str, model: str) -> None:
+    given = b"hi bob@x.org tomorrow at 7pm, A-77\n"
+    options = [
+        "--entity",
+        "all",
+        "--entity",
+        r"order_id=A-\d+",
+        "--time-zone",
+        "Europe/Berlin",
+        "--at",
+        "2026-03-04T23:30",
+    ]
+    command = ["parse", model, "--encoder", encoder, "--language", "en", *options]
+    result = CliRunner().invoke(app, command, input=given, catch_exceptions=False)
+    assert json.loads(result.stdout)["entities"] == [
+        {"name": "email", "value": "bob@x.org", "start": 3, "end": 12},
+        {"name": "date", "value": "2026-03-06T19:00+01:00", "start": 13, "end": 28},
+        {"name": "order_id", "value": "A-77", "start": 30, "end": 34},
+    ]
+
+
+@pytest.mark.parametrize(
+    "option", [("--entity", "dates"), ("--entity", r"x=(a)\1"), ("--time-zone", "Mars"), ("--entity", "x=(")]
+)
+def test_parse_refuses_what_nothing_recognises(option: tuple[str, str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["parse", str(tmp_path), *option], input=b"hi\n")
+    assert result.exit_code == 2
+    assert option[0] in result.output
+
+
 def test_parse_answers_a_line_before_the_next_one_is_written(encoder: str, model: str) -> None:
-    command = [sys.executable, "-m", "stream_worker", "nlu", "parse", model, "-o", "jsonl", "--encoder", encoder]
+    command = [sys.executable, "-m", "stream_worker", "nlu", "parse", model, "--encoder", encoder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -114,7 +152,7 @@ def test_parse_keeps_the_order_of_more_lines_than_are_read_at_once(encoder: str,
     texts = [f"hello {number} {'x' * (number % 90)}" for number in range(600)]
     result = CliRunner().invoke(
         app,
-        ["parse", model, "-o", "jsonl", "--encoder", encoder],
+        ["parse", model, "--encoder", encoder],
         input="\n".join(texts).encode(),
         catch_exceptions=False,
     )
@@ -123,7 +161,7 @@ def test_parse_keeps_the_order_of_more_lines_than_are_read_at_once(encoder: str,
 
 def test_parse_names_the_language_of_each_script_and_of_those_given(encoder: str, model: str) -> None:
     given = "good day\n今天天气怎么样\nпривет как дела\nguten Tag wie geht es dir\n".encode()
-    arguments = ["parse", model, "-o", "jsonl", "--encoder", encoder]
+    arguments = ["parse", model, "--encoder", encoder]
     for more, languages in (([], "en zh ru en"), (["--language", "en", "--language", "de"], "en en en de")):
         result = CliRunner().invoke(app, [*arguments, *more], input=given, catch_exceptions=False)
         assert [json.loads(line)["language"] for line in result.stdout_bytes.splitlines()] == languages.split()

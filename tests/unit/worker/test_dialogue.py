@@ -260,3 +260,27 @@ def test_in_a_room_an_answer_to_the_bots_question_needs_no_name(tmp_path: Path) 
     desk.say("large", sender={"id": "bob"})
     desk.say("small", sender={"id": "ann"})
     assert desk.texts == ["Which size?", "Size small."]
+
+
+def test_a_date_is_the_senders_and_stands_in_the_analysis_with_its_place(tmp_path: Path) -> None:
+    bot = """
+bot: helper
+understanding: heads
+entities: [date]
+time_zone: Asia/Shanghai
+slots: {day: {entity: date, kind: date}}
+intents:
+  book: {slots: [day], reply: {template: "{{ day }}"}}
+"""
+    desk = _Desk(tmp_path, bot)
+    late = 1_772_650_800_000  # 2026-03-04T19:00 in UTC: Thursday in Shanghai
+    desk.say("book tomorrow", sent_at=late)
+    desk.say("book 🎉 tomorrow at 7pm", sent_at=late, time_zone="America/New_York")
+    desk.say("book today", sent_at=late, time_zone="Atlantis")
+    assert desk.texts == ["2026-03-06", "2026-03-05T19:00-05:00", "2026-03-05"]
+    found = [slot for analysis in desk.rig.published("chat.analysis") for slot in analysis["slots"]]
+    assert [(one["name"], one["start"], one["end"]) for one in found] == [
+        ("day", 5, 13),
+        ("day", 7, 22),
+        ("day", 5, 10),
+    ]
