@@ -1,7 +1,7 @@
 """`demo`: the whole thing on one machine: a real Kafka, a worker, a real model, a chat.
 
 The parent only starts and watches: the broker and the worker are child
-processes, so that torch is loaded once, where it is used.
+processes, so that torch is loaded once, where it is used, and while the broker starts.
 """
 
 import sys
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from stream_worker.cli.demo_processes import Children
     from stream_worker.settings import Settings
 
 EPILOG = "Example: stream-worker demo --once 'What is the weather in Beijing?'"
 
 _READY_S = 300.0
-_STOP_S = 4.0
 _PARTITIONS = 4
+_IMPORTS = ("stream_worker.process", "stream_worker.inference.loading")
+"""What takes the worker seconds to import, and can be had before the broker is there."""
+
 _LOG = "worker.log"
 _CONSOLE_LOG = "console.log"
 _CONFIG = "stream-worker.yaml"
@@ -48,20 +51,29 @@ def demo(
 
     from rich.console import Console
 
+    from stream_worker.cache import cache_folder
     from stream_worker.cli.chat import converse, new_id
+    from stream_worker.cli.demo_processes import Children
 
     console = Console()
     lines = _lines(once, input)
     servers = kafka or os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    # SIGTERM ends the demo as Ctrl-C does: the children are stopped on the way out.
-    _raise_on_sigterm()
-    with _broker(console, servers) as bootstrap, _worker(console, demo_settings(bootstrap)) as settings:
+    folder = cache_folder("demo")
+    with Children() as children:
+        with _status(console) as progress:
+            worker = children.start(folder / _LOG, *_IMPORTS)
+            bootstrap = servers or children.start_broker(folder / "kafka", progress)
+            settings = demo_settings(bootstrap)
+            _prepare(settings, folder, progress)
+            worker.run("run", "--config", str(folder / _CONFIG))
+            progress("Starting the worker and loading its model")
+            _await_ready(worker.process, settings, folder / _LOG)
         if lines is not None:
             converse(settings, new_id(), explain=explain, lines=lines)
             return
-        with _web_page(settings) as address:
-            _introduce(console, settings, address, embedded=servers is None)
-            converse(settings, new_id(), explain=explain, lines=None)
+        address = _start_console(children, folder)
+        _introduce(console, settings, address, embedded=servers is None)
+        converse(settings, new_id(), explain=explain, lines=None)
 
 
 def _lines(once: str | None, file: Path | None) -> list[str] | None:
@@ -98,7 +110,7 @@ def demo_settings(bootstrap: str) -> "Settings":
             "application_id": "demo",
             "instance": "0",
             "bots": [{"file": folder / "bot.yaml"}],
-            "drain_timeout_s": 2.0,
+            "drain_timeout_s": 1.0,
             "kafka": {"bootstrap_servers": bootstrap, "start_at": "earliest"},
             "topics": {
                 "events": "demo.chat.events",
@@ -113,42 +125,18 @@ def demo_settings(bootstrap: str) -> "Settings":
     )
 
 
-@contextmanager
-def _broker(console: "Console", servers: str | None) -> Iterator[str]:
-    if servers is not None:
-        yield servers
-        return
-    from stream_worker.cache import cache_folder
-    from stream_worker.embedded.broker import EmbeddedBroker
+def _prepare(settings: "Settings", folder: Path, progress: Callable[[str], None]) -> None:
+    """Topics, the bot with its understanding, and the settings file."""
+    from ruamel.yaml import YAML
 
-    with _status(console) as progress:
-        broker = EmbeddedBroker(cache_folder("demo") / "kafka", progress=progress)
-        broker.start()
-    try:
-        yield broker.bootstrap_servers
-    finally:
-        broker.stop()
-
-
-@contextmanager
-def _worker(console: "Console", settings: "Settings") -> Iterator["Settings"]:
-    """A worker that answers, with its topics, its model and its trained understanding."""
     from stream_worker.kafka.topic_admin import connect, create
     from stream_worker.kafka.topics import topic_table
 
-    folder = settings.conversation.state_dir.parent
-    with _status(console) as progress:
-        progress("Creating the topics")
-        create(connect(settings), topic_table(settings))
-        prepare_bot(folder, progress)
-        child = _start_worker(settings, folder)
-    try:
-        with _status(console) as progress:
-            progress("Starting the worker and loading its model")
-            _await_ready(child, settings, folder / _LOG)
-        yield settings
-    finally:
-        _end(child)
+    progress("Creating the topics")
+    create(connect(settings), topic_table(settings))
+    prepare_bot(folder, progress)
+    with (folder / _CONFIG).open("w", encoding="utf-8") as out:
+        YAML(typ="safe").dump(settings.model_dump(mode="json", exclude_none=True), out)
 
 
 def prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
@@ -167,57 +155,12 @@ def prepare_bot(folder: Path, progress: Callable[[str], None]) -> None:
     ensure_heads(folder / "heads", folder / "nlu.yml", encoder, lambda _: progress(told))
 
 
-def _start_worker(settings: "Settings", folder: Path) -> "subprocess.Popen[bytes]":
-    import os
-    import subprocess
-
-    from ruamel.yaml import YAML
-
-    from stream_worker.settings.environment import PREFIX
-
-    config = folder / _CONFIG
-    with config.open("w", encoding="utf-8") as out:
-        YAML(typ="safe").dump(settings.model_dump(mode="json", exclude_none=True), out)
-    command = [sys.executable, "-m", "stream_worker", "run", "--config", str(config)]
-    # The settings are in the file, all of them: variables of another worker are not meant for this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    with (folder / _LOG).open("wb") as log:
-        # Its own session: Ctrl-C reaches the parent alone, which then stops it in order.
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-@contextmanager
-def _web_page(settings: "Settings") -> Iterator[str]:
-    """The console, as a process of its own; its address."""
-    import os
-    import subprocess
-
-    from stream_worker.settings.environment import PREFIX
-
-    folder, port = settings.conversation.state_dir.parent, _free_port()
-    arguments = ["--config", str(folder / _CONFIG), "--port", str(port), "--allow-changes"]
-    arguments += ["--worker", f"http://127.0.0.1:{settings.observability.port}"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    with (folder / _CONSOLE_LOG).open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "stream_worker", "console", *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        _end(child)
+def _start_console(children: "Children", folder: Path) -> str:
+    """The web page, as a process of its own; its address."""
+    port = _free_port()
+    console = children.start(folder / _CONSOLE_LOG)
+    console.run("console", "--config", str(folder / _CONFIG), "--port", str(port), "--allow-changes")
+    return f"http://127.0.0.1:{port}"
 
 
 def _await_ready(child: "subprocess.Popen[bytes]", settings: "Settings", log: Path) -> None:
@@ -243,18 +186,6 @@ def _await_ready(child: "subprocess.Popen[bytes]", settings: "Settings", log: Pa
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """As a supervisor would: SIGTERM, and kill -9 for what takes too long; neither loses anything."""
-    import subprocess
-
-    child.terminate()
-    try:
-        child.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def _free_port() -> int:
@@ -295,12 +226,3 @@ def _introduce(console: "Console", settings: "Settings", address: str, *, embedd
         lines.append("  another broker: --kafka HOST:PORT, or KAFKA_BOOTSTRAP_SERVERS=HOST:PORT")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _raise_on_sigterm() -> None:
-    import signal
-
-    def stop(number: int, frame: object) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)

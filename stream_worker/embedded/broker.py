@@ -91,8 +91,8 @@ class EmbeddedBroker:
         if not (self._data / "meta.properties").exists():
             self._format(distribution)
         self._progress(f"Starting Apache Kafka {KAFKA_VERSION}")
-        self._launch(distribution)
         try:
+            self._launch(distribution)
             self._await_answer()
         except BaseException:
             self.kill()
@@ -184,16 +184,20 @@ class EmbeddedBroker:
     def _end(self, how: signal.Signals, grace_s: float) -> None:
         if self._guard is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, how)
+        assert self._guard.stdin is not None
+        # The guard ends the broker, too, where we were interrupted before it told us which process that is.
+        self._guard.stdin.close()
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, how)
         try:
             self._guard.wait(grace_s)
         except subprocess.TimeoutExpired:
-            os.kill(self.pid, signal.SIGKILL)
+            if self._pid is not None:
+                os.kill(self._pid, signal.SIGKILL)
             self._guard.wait()
-        for stream in (self._guard.stdin, self._guard.stdout):
-            assert stream is not None
-            stream.close()
+        assert self._guard.stdout is not None
+        self._guard.stdout.close()
         self._guard = self._pid = None
 
     def _failure(self, what: str) -> Missing:
