@@ -1,4 +1,4 @@
-"""The tree of errors, named for the cure. Each is caught in one place.
+"""The tree of errors, named for the cure. Each has one cure.
 
     StreamWorkerError
     ├── Misconfigured        a person must change something; the process ends with exit code 2

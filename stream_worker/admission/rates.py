@@ -5,7 +5,8 @@ Token buckets, each kept as the one number of the generic cell rate algorithm
 worker's own: exact for a sender who writes in one conversation, for that has
 one owner; a sender who writes in conversations of several workers has as much
 with each. A tenant's rate is for the group, and each worker takes the share
-of its partitions. A bucket is full again after a move or a restart.
+of its partitions. A bucket is full again for a partition's new owner, and
+after a restart.
 """
 
 from collections import OrderedDict
