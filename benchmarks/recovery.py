@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from harness import fresh_name, report
 
 from tests.kafka.event_writer import EventWriter, conversation_in
-from tests.kafka.processes import WorkerProcess
+from tests.kafka.processes import Freeze, WorkerProcess
 from tests.kafka.topic_reader import TopicReader
 
 _PARTITIONS = 8
@@ -84,7 +84,7 @@ class Group:
         self._workers: dict[str, WorkerProcess] = {}
         self._taken_before: dict[str, int] = {}
 
-    def start(self, name: str, *, freezes: bool = False) -> None:
+    def start(self, name: str, *, freezes: Freeze | None = None) -> None:
         folder = self._folder / name
         log = folder / "log"
         self._taken_before[name] = log.read_text().count(_TAKEN) if log.exists() else 0
@@ -94,7 +94,7 @@ class Group:
         """Until both workers serve partitions, and all of them are answered."""
         for name in (_GOES, _STAYS):
             if name not in self._workers:
-                self.start(name, freezes=first_freezes and name == _GOES)
+                self.start(name, freezes=Freeze.SENT if first_freezes and name == _GOES else None)
         _until(lambda: all(self._serves(name) for name in self._workers))
         if not first_freezes:
             self.answered()

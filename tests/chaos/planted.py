@@ -42,7 +42,7 @@ TRIALS = (
     Trial(Bug.MEMBERSHIP_FROM_BEFORE_JOINING, "a frozen worker commits nothing", "did not come about", ["zombie"]),
     Trial(Bug.RELEASED_BY_THE_LOOP, "what was given away is not committed", "settled twice", ["guest"], minutes=1.0),
     Trial(Bug.IDS_NOT_REMEMBERED, "no event is answered twice", "answered twice", ["kill", "guest"]),
-    Trial(Bug.LAST_COMES_FIRST, "replies are in order", "out of order", ["terminate"]),
+    Trial(Bug.LAST_COMES_FIRST, "replies are in order", "out of order", ["engine_hangs"]),
     Trial(Bug.TERM_LOWERED, "a ledger never goes back", r"partition \d+: the term went back", ["kill"]),
     Trial(Bug.COMMANDS_OUTSIDE_THE_TRANSACTION, "a command goes with its reply", "a command", ["dies_in_commit"]),
     Trial(Bug.DEAD_LETTERS_DROPPED, "a dead letter is kept", "dead letters and outcomes differ", ["poison"]),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,13 @@ fallback: {reply: model}
 """
 
 
+class Freeze(StrEnum):
+    """At which moment of its first transaction with a reply it stops itself."""
+
+    QUEUED = "--freeze"
+    SENT = "--freeze-sent"
+
+
 class WorkerProcess:
     """`stream-worker run` with the scripted engine; with a planted bug where one is named."""
 
@@ -33,7 +41,7 @@ class WorkerProcess:
         *,
         seconds_per_token: float = 0.0,
         bug: Bug | None = None,
-        freezes: bool = False,
+        freezes: Freeze | None = None,
         fragile: bool = False,
         port: int = 0,
     ) -> None:
@@ -45,7 +53,7 @@ class WorkerProcess:
         (folder / "bot.yaml").write_text(_BOT)
         file = folder / "stream-worker.yaml"
         file.write_bytes(orjson.dumps(_tree(settings, folder, instance, seconds_per_token, port)))
-        staged = [*(["--freeze"] if freezes else []), *([] if bug is None else [bug.value])]
+        staged = [*([] if freezes is None else [freezes.value]), *([] if bug is None else [bug.value])]
         program = ["tests.kafka.sabotaged_worker", *staged] if staged or fragile else ["stream_worker"]
         self._log = folder / "log"
         with self._log.open("ab") as log:

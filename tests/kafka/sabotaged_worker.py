@@ -2,9 +2,9 @@
 
 Its engine dies of the text `poison`, as of a bug in a kernel, and hangs for ever at `tar`.
 
-With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are sent and
-before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
-outside.
+With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are queued
+and before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
+outside. With `--freeze-sent` the records have left: the transaction is open in every log that has one of them.
 """
 
 import os
@@ -21,14 +21,14 @@ from stream_worker.tokens import PromptMessages
 from tests.kafka.sabotage import Bug, plant
 
 
-def _freeze_in_the_first_reply() -> None:
+def _freeze_in_the_first_reply(*, sent: bool) -> None:
     honest = KafkaTransactions._send
 
     def send_and_freeze(self: KafkaTransactions, batch: Batch, deadline: float) -> None:
         honest(self, batch, deadline)
         if any(record.partition is None for record in batch.records):
-            # Only now the broker knows of the transaction, and it is open in every log that has a record of it.
-            self._flush(deadline)
+            if sent:
+                self._flush(deadline)
             KafkaTransactions._send = honest  # type: ignore[method-assign]
             os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -53,8 +53,8 @@ def _die_of_poison_and_stick_in_tar() -> None:
 if __name__ == "__main__":
     _die_of_poison_and_stick_in_tar()
     while (argument := sys.argv[1]) != "run":
-        if argument == "--freeze":
-            _freeze_in_the_first_reply()
+        if argument in ("--freeze", "--freeze-sent"):
+            _freeze_in_the_first_reply(sent=argument == "--freeze-sent")
         else:
             plant(Bug(argument))
         del sys.argv[1]

@@ -9,7 +9,7 @@ from stream_worker.settings import Settings
 from tests import checker
 from tests.kafka.cluster import QUICK, Cluster
 from tests.kafka.conftest import SettingsFor
-from tests.kafka.processes import WorkerProcess
+from tests.kafka.processes import Freeze, WorkerProcess
 from tests.kafka.sabotage import Bug
 
 _LONG_SESSION = {"session_timeout_ms": 120_000, "max_poll_interval_ms": 120_000}
@@ -19,7 +19,9 @@ def zombie_commits_nothing(settings: Settings, folder: Path, bug: Bug | None = N
     """A process is frozen in the middle of a transaction, with another turn running; another takes over; it thaws."""
     with (
         Cluster(settings) as cluster,
-        WorkerProcess(settings, folder / "zombie", None, seconds_per_token=0.1, bug=bug, freezes=True) as zombie,
+        WorkerProcess(
+            settings, folder / "zombie", None, seconds_per_token=0.1, bug=bug, freezes=Freeze.QUEUED
+        ) as zombie,
     ):
         cluster.run_until_term(1, 0)
         for number in range(4):
