@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from stream_worker.embedded.broker import EmbeddedBroker
 
+_AGAIN_S = 1.0
 _STOP_S = 2.5
 _BROKER_STOP_S = 1.5
 """Together less than the five seconds that somebody waits after Ctrl-C."""
@@ -42,11 +43,12 @@ class Children:
 
     def __enter__(self) -> Self:
         # A closed terminal and a supervisor end the demo as Ctrl-C does.
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, _interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         # A second Ctrl-C must not leave anything running.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -100,4 +102,6 @@ class Children:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    # Raised within a callback of the interpreter (an import has many) it would be lost: it comes again until it is heard.
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
     raise KeyboardInterrupt
