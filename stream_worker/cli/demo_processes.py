@@ -102,6 +102,6 @@ class Children:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    # Raised within a callback of the interpreter (an import has many) it would be lost: it comes again until it is heard.
+    # Raised within a callback of the interpreter (an import has many) it would be lost: it comes until it is heard.
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
     raise KeyboardInterrupt

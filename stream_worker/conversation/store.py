@@ -21,7 +21,7 @@ from stream_worker.errors import Code, Fatal, LocalStateUnusable
 
 
 class Store(Protocol):
-    """Calls but `reset`, `size_bytes` and `close` raise LocalStateUnusable when the copy is damaged or the disk is full."""
+    """Calls but `reset`, `size_bytes` and `close` raise LocalStateUnusable for a damaged copy or a full disk."""
 
     def get(self, partition: int, key: bytes) -> bytes | None: ...
 

@@ -64,8 +64,8 @@ class AdmissionSettings(Section):
     """How often a turn is tried before its events become dead letters."""
 
     max_turn_ms: int = Field(default=120_000, ge=100, le=3_600_000)
-    """How long a turn may take, from its start, calls and the wait for the engine included; then it is cancelled and counts
-    as an attempt."""
+    """How long a turn may take, calls and the wait for the engine included; then it is cancelled and counts as an
+    attempt."""
 
     retry_backoff_ms: int = Field(default=500, ge=0, le=60_000)
     """Pause before a turn is tried again, and the first pause while the engine is away (it doubles up to 30 s)."""
