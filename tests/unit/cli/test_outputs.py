@@ -49,7 +49,7 @@ def test_every_command_that_prints_rows_prints_them_in_each_format_and_has_a_sch
         name
         for name, command in commands()
         for parameter in command.params
-        if "-o" in parameter.opts and parameter.default is Format.TABLE
+        if "-o" in parameter.opts and isinstance(parameter.default, Format)
     }
     documented = {output.command for output in OUTPUTS}
     assert found == documented
