@@ -4,6 +4,9 @@ Whatever lies here may be deleted at any time while nothing of ours runs.
 """
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,3 +18,24 @@ def cache_folder(name: str) -> Path:
     folder = root / "stream-worker" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """Where to write what is to be `path`, a file or a folder: that appears whole or not at all, however many processes
+    make it at the same time.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        try:
+            unfinished.replace(path)
+        except OSError:
+            # Another process was faster: its folder has the same content.
+            if not path.is_dir():
+                raise
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from stream_worker.cache import appearing_whole
 from stream_worker.errors import Code
 from stream_worker.settings import Settings
 
@@ -38,9 +39,8 @@ class FatalErrors:
             return
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            half = self._file.with_suffix(".tmp")
-            half.write_bytes(orjson.dumps(dict(self._counts)))
-            half.replace(self._file)
+            with appearing_whole(self._file) as half:
+                half.write_bytes(orjson.dumps(dict(self._counts)))
 
 
 def _read(file: Path) -> dict[str, int]:

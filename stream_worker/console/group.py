@@ -58,8 +58,23 @@ class Partition:
         return max(0, self.marks.end - (self.committed or self.marks.start) - len(self.drawn))
 
 
+class _Partitions:
+    """What is told of several partitions together."""
+
+    __slots__ = ()
+    partitions: tuple[Partition, ...]
+
+    @property
+    def lag(self) -> int:
+        return sum(each.lag for each in self.partitions)
+
+    @property
+    def in_hand(self) -> int:
+        return sum(len(each.open) for each in self.partitions)
+
+
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(_Partitions):
     """`vitals` is None where its metrics were not asked for, or do not come."""
 
     name: str
@@ -67,30 +82,14 @@ class Member:
     share: Share
     vitals: Vitals | None = None
 
-    @property
-    def lag(self) -> int:
-        return sum(each.lag for each in self.partitions)
-
-    @property
-    def in_hand(self) -> int:
-        return sum(len(each.open) for each in self.partitions)
-
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Group(_Partitions):
     name: str
     state: str
     partitions: tuple[Partition, ...]
     members: tuple[Member, ...]
     """Those with partitions by name; what nobody has stands last, under an empty name."""
-
-    @property
-    def lag(self) -> int:
-        return sum(each.lag for each in self.partitions)
-
-    @property
-    def in_hand(self) -> int:
-        return sum(len(each.open) for each in self.partitions)
 
     @property
     def oldest_s(self) -> float | None:

@@ -1,29 +1,19 @@
 """Converts a GGUF file into a folder of safetensors, config and tokenizer. Once; the result is kept in the cache."""
 
 import copy
-import os
-import shutil
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stream_worker.cache import appearing_whole
 from stream_worker.errors import Code, Misconfigured
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Makes `folder`. It appears whole or not at all, however many processes convert at the same time."""
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    """Makes `folder`, whole or not at all."""
+    with appearing_whole(folder) as unfinished:
         _write(gguf, unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            # Another process was faster: its folder has the same content.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(gguf: Path, folder: Path) -> None:

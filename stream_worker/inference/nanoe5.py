@@ -5,8 +5,6 @@ The file holds multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672; MIT):
 """
 
 import json
-import os
-import shutil
 import struct
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
+from stream_worker.cache import appearing_whole
 from stream_worker.errors import Code, Misconfigured
 
 _MAGIC = b"E5S1"
@@ -46,18 +45,9 @@ _PREFIX = "query:"
 
 
 def convert(file: Path, folder: Path) -> None:
-    """Makes `folder`. It appears whole or not at all, however many processes convert at the same time."""
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    """Makes `folder`, whole or not at all."""
+    with appearing_whole(folder) as unfinished:
         _write(file, unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            # Another process was faster: its folder has the same content.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(file: Path, folder: Path) -> None:

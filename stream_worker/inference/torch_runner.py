@@ -86,16 +86,12 @@ class TorchBlocks:
         return kept[0], kept[1]
 
 
-class PlainRunner:
-    """Implements `Runner`: one sequence after the other, as the model itself would be called. Obvious, and slow."""
+class _ModuleRunner:
+    """What runners of the model's own modules share."""
 
     def __init__(self, model: Any, store: TorchBlocks) -> None:
         self._model = model
         self.store = store
-
-    @property
-    def level(self) -> str:
-        return "plain"
 
     @property
     def is_exact(self) -> bool:
@@ -107,6 +103,14 @@ class PlainRunner:
 
     def copy_block(self, source: int, target: int, tokens: int) -> None:
         self.store.copy_block(source, target, tokens)
+
+
+class PlainRunner(_ModuleRunner):
+    """Implements `Runner`: one sequence after the other, as the model itself would be called. Obvious, and slow."""
+
+    @property
+    def level(self) -> str:
+        return "plain"
 
     def run(self, segments: Sequence[Segment]) -> list[Next]:
         with torch.no_grad():
@@ -162,30 +166,15 @@ class _Rows:
     spans: Sequence[tuple[int, int, int, Tensor]]
 
 
-class PortableRunner:
+class PortableRunner(_ModuleRunner):
     """Implements `Runner`: all rows in one call of the model, attention over the blocks.
 
     The model must have been loaded with, or set to, the attention named `ATTENTION`.
     """
 
-    def __init__(self, model: Any, store: TorchBlocks) -> None:
-        self._model = model
-        self.store = store
-
     @property
     def level(self) -> str:
         return "portable"
-
-    @property
-    def is_exact(self) -> bool:
-        return bool(self._model.dtype == torch.float32)
-
-    @property
-    def block_bytes(self) -> int:
-        return self.store.data[0].nbytes
-
-    def copy_block(self, source: int, target: int, tokens: int) -> None:
-        self.store.copy_block(source, target, tokens)
 
     def run(self, segments: Sequence[Segment]) -> list[Next]:
         """All that the step needs is copied to the device at once; only the sampled ids come back."""

@@ -6,7 +6,7 @@ whatever an engine keeps of them can be used again. Markup and texts are
 encoded apart from each other, so no text can turn into markup.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -68,6 +68,21 @@ def after_reply(built: BuiltPrompt, sampled: Sequence[int]) -> StoredPrompt:
     """
     reply = sampled[:-1] if sampled and sampled[-1] in built.end_ids else sampled
     return StoredPrompt(hash=built.hash, ids=(*built.prompt.ids, *reply), covers=built.covers)
+
+
+def first_that_fits(history: Sequence[ChatMessage], old: int, room: int, size: Callable[[str], int]) -> int:
+    """Where the history may begin so that it fits into `room`: the messages from `old` on are kept in any case."""
+    first, taken = old, sum(size(message.text) for message in history[old:])
+    while first > 0 and (taken := taken + size(history[first - 1].text)) <= room:
+        first -= 1
+    return _after_replies(history, first)
+
+
+def _after_replies(history: Sequence[ChatMessage], first: int) -> int:
+    """A prompt that begins with a reply would need a user's message that nobody wrote."""
+    while history[first].role is Role.ASSISTANT:
+        first += 1
+    return first
 
 
 def one_a_role(history: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
@@ -167,14 +182,9 @@ def _joined(messages: Sequence[ChatMessage]) -> list[_Joined]:
 def _cut(writer: _Writer, history: Sequence[ChatMessage], limit_tokens: int, new: int) -> BuiltPrompt:
     """Leaves out the oldest messages down to half the limit, so that the next cut is many turns away."""
     room = limit_tokens // 2 - len(writer.opening)
-    last = first = len(history) - new
-    taken = sum(len(writer.text(message.text)) for message in history[first:])
-    while first > 0 and (taken := taken + len(writer.text(history[first - 1].text))) <= room:
-        first -= 1
+    last = len(history) - new
+    first = first_that_fits(history, last, room, lambda text: len(writer.text(text)))
     while True:
-        # A prompt that begins with a reply would need a user's message that nobody wrote.
-        while history[first].role is Role.ASSISTANT:
-            first += 1
         ids = writer.whole(history[first:])
         if len(ids) <= limit_tokens:
             return _built(writer, ids, history, dropped=first, known=0)
@@ -185,7 +195,7 @@ def _cut(writer: _Writer, history: Sequence[ChatMessage], limit_tokens: int, new
                 "raise engine.max_context_tokens, or lower admission.max_text_chars or the bot's max_new_tokens",
                 DeadLetterReason.PROMPT_TOO_LONG,
             )
-        first += 1
+        first = _after_replies(history, first + 1)
 
 
 def _built(

@@ -13,7 +13,15 @@ import orjson
 
 from stream_worker.conversation.state import ConversationState, Line, Speaker
 from stream_worker.stages.facts import fenced, unfenced
-from stream_worker.stages.prompt import BuiltPrompt, ChatFormat, Tokenizer, after_reply, build_prompt, one_a_role
+from stream_worker.stages.prompt import (
+    BuiltPrompt,
+    ChatFormat,
+    Tokenizer,
+    after_reply,
+    build_prompt,
+    first_that_fits,
+    one_a_role,
+)
 from stream_worker.tokens import ChatMessage, Prompt, PromptMessages, Role, StoredPrompt
 
 _CUT = "…"
@@ -102,13 +110,7 @@ class MessagePrompter:
         """How many of the `old` messages at the beginning are left out: none, or down to half the limit."""
         if self._limit is None or _guess(system) + sum(_guess(each.text) for each in history) <= self._limit:
             return 0
-        room = self._limit // 2 - _guess(system) - sum(_guess(each.text) for each in history[old:])
-        first = old
-        while first > 0 and (room := room - _guess(history[first - 1].text)) >= 0:
-            first -= 1
-        while first < old and history[first].role is Role.ASSISTANT:
-            first += 1
-        return first
+        return first_that_fits(history, old, self._limit // 2 - _guess(system), _guess)
 
     def store(
         self,

@@ -6,7 +6,6 @@ build at the same time, and each ends up with a whole file.
 """
 
 import ctypes
-import os
 import platform
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from stream_worker.cache import cache_folder
+from stream_worker.cache import appearing_whole, cache_folder
 from stream_worker.outcome import FallbackReason
 
 _FOLDER = Path(__file__).parent
@@ -110,9 +109,8 @@ def _fingerprint(compiler: str, flags: list[str]) -> str:
 
 
 def _compile(compiler: str, flags: list[str], path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     structlog.get_logger().info("building the native step, once", compiler=compiler)
-    try:
+    with appearing_whole(path) as unfinished:
         subprocess.run(
             [compiler, *flags, str(_FOLDER / "step.cpp"), "-o", str(unfinished)],
             capture_output=True,
@@ -120,9 +118,6 @@ def _compile(compiler: str, flags: list[str], path: Path) -> None:
             check=True,
             timeout=_BUILD_S,
         )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @cache
