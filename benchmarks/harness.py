@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_worker.cache import cache_folder
 from stream_worker.embedded.broker import EmbeddedBroker
+from stream_worker.settings import Settings
 
 PARTITIONS = 8
 TEXT = "What's the weather in Beijing tomorrow afternoon, and should I take an umbrella to the office or not? " * 2
@@ -52,6 +53,23 @@ def create_topics(servers: str, topics: Mapping[str, Mapping[str, str]]) -> None
     for future in futures.values():
         future.result()
     time.sleep(1.0)
+
+
+def application(servers: str, name: str, partitions: int, **kafka: str) -> Settings:
+    """Settings with topics of its own, and no outputs but replies, metrics and what state needs."""
+    return Settings.model_validate(
+        {
+            "application_id": name,
+            "kafka": {"bootstrap_servers": servers, "start_at": "earliest", **kafka},
+            "topics": {
+                "events": f"{name}.events",
+                "partitions": partitions,
+                "replication_factor": 1,
+                "min_insync_replicas": 1,
+            },
+            "outputs": {"prefix": f"{name}.", "deltas": "off", "analysis": False},
+        }
+    )
 
 
 def fresh_name(name: str) -> str:

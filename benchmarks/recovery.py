@@ -28,11 +28,10 @@ from stream_worker.embedded.broker import EmbeddedBroker
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.topic_admin import create
 from stream_worker.kafka.topics import topic_table
-from stream_worker.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness import fresh_name, report
+from harness import application, fresh_name, report
 
 from tests.kafka.event_writer import EventWriter, conversation_in
 from tests.kafka.processes import Freeze, WorkerProcess
@@ -63,19 +62,7 @@ class Group:
 
     def __init__(self, servers: str, protocol: str, folder: Path) -> None:
         name = fresh_name("recovery")
-        self.settings = Settings.model_validate(
-            {
-                "application_id": name,
-                "kafka": {"bootstrap_servers": servers, "start_at": "earliest", "group_protocol": protocol},
-                "topics": {
-                    "events": f"{name}.events",
-                    "partitions": _PARTITIONS,
-                    "replication_factor": 1,
-                    "min_insync_replicas": 1,
-                },
-                "outputs": {"prefix": f"{name}.", "deltas": "off", "analysis": False},
-            }
-        )
+        self.settings = application(servers, name, _PARTITIONS, group_protocol=protocol)
         create(AdminClient(admin_settings(self.settings)), topic_table(self.settings))
         self._folder = folder / name
         self._folder.mkdir()

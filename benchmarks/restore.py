@@ -20,6 +20,7 @@ from pathlib import Path
 import orjson
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from harness import application
 
 from stream_worker.contracts.internal import state_key
 from stream_worker.conversation.state import ConversationState, Line, Speaker
@@ -39,22 +40,6 @@ from tests.unit.worker.rig import Journal
 
 _PARTITIONS = 8
 _PROBE_EVERY_S = 0.05
-
-
-def _settings(servers: str, name: str) -> Settings:
-    return Settings.model_validate(
-        {
-            "application_id": name,
-            "kafka": {"bootstrap_servers": servers, "start_at": "earliest"},
-            "topics": {
-                "events": f"{name}.events",
-                "partitions": _PARTITIONS,
-                "replication_factor": 1,
-                "min_insync_replicas": 1,
-            },
-            "outputs": {"prefix": f"{name}.", "deltas": "off", "analysis": False},
-        }
-    )
 
 
 def _fill(settings: Settings, conversations: int, size: int) -> int:
@@ -179,7 +164,7 @@ def main() -> None:
     options.add_argument("--bytes", type=int, default=1_000)
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(Path(folder) / "broker") as broker:
-        settings = _settings(broker.bootstrap_servers, "restore")
+        settings = application(broker.bootstrap_servers, "restore", _PARTITIONS)
         create(AdminClient(admin_settings(settings)), topic_table(settings))
         written = _fill(settings, given.conversations, given.bytes)
         local = Path(folder) / "local"

@@ -17,7 +17,6 @@ from stream_worker.settings import Settings
 from tests.chaos.gaps import gaps
 from tests.chaos.switches import CRASHING, HANGING
 from tests.chaos.understanding import chaos_bot, understood
-from tests.delivery import Delivery
 from tests.kafka.topic_reader import TopicReader
 from tests.replay import Replay
 
@@ -39,17 +38,7 @@ def main() -> None:
 def check(settings: Settings, folder: Path) -> dict[str, Any]:
     """Raises AssertionError with the first violation found; otherwise what the run came to."""
     outputs = TopicReader(settings)
-    delivery = Delivery(
-        events=outputs.events,
-        metrics=outputs.metrics,
-        replies=outputs.replies,
-        commands=outputs.commands,
-        deltas=outputs.deltas,
-        buried=outputs.buried,
-        changelog=outputs.changelog,
-        poison=(CRASHING, HANGING),
-        is_whole=_is_whole(settings),
-    )
+    delivery = outputs.delivery(poison=(CRASHING, HANGING), is_whole=_is_whole(settings))
     silences = gaps(outputs.arrived_at, outputs.settled_at)
     outputs.close()
     window = settings.conversation.dedup_window

@@ -4,13 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
-import orjson
 import pytest
 from typer.testing import CliRunner
 
 from stream_worker.cli.app import app
 from tests.kafka.cluster import QUICK, Cluster
 from tests.kafka.conftest import SettingsFor, broker, settings_for  # noqa: F401
+from tests.settings_file import written
 
 _PAGES = ("poison-event", "restore", "full-disk", "stuck-lag", "zombie")
 _ROOT = Path(__file__).parents[2]
@@ -38,8 +38,7 @@ def test_every_command_of_the_pages_runs(
             cluster.events.raw(partition, b"no event")
         cluster.run_until(lambda: len(cluster.outputs.dead_letter_headers) == 2, "dead letters")
         cluster.stop()
-    file = tmp_path / "stream-worker.yaml"
-    file.write_bytes(orjson.dumps(settings.model_dump(mode="json", exclude_defaults=True)))
+    written(settings, tmp_path)
     monkeypatch.chdir(tmp_path)
     for command in dict.fromkeys(each for page in _PAGES for each in _commands(page)):
         done = CliRunner().invoke(app, shlex.split(command))

@@ -12,6 +12,7 @@ from stream_worker.cli.dlq import app
 from stream_worker.settings import Settings
 from tests.kafka.cluster import QUICK, Cluster
 from tests.kafka.conftest import SettingsFor
+from tests.settings_file import written
 
 _CANARY = "canary-7c1f"
 
@@ -34,8 +35,7 @@ def broken(settings_for: SettingsFor) -> Settings:
 
 class _Operator:
     def __init__(self, settings: Settings, folder: Path) -> None:
-        self._file = folder / "stream-worker.yaml"
-        self._file.write_bytes(orjson.dumps(settings.model_dump(mode="json", exclude_defaults=True)))
+        self._file = written(settings, folder)
 
     def runs(self, *arguments: str, exit_code: int = 0) -> str:
         result = CliRunner().invoke(app, [*arguments, "--config", str(self._file)])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from stream_worker.settings import Settings
-from tests.delivery import Delivery
 from tests.eventually import eventually
 from tests.kafka.cluster import QUICK
 from tests.kafka.conftest import SettingsFor
@@ -83,16 +82,7 @@ def delivery_survives_kills(
         eventually(lambda: outputs.outcomes.keys() >= set(writer.sent), _SETTLES_S)
         assert crew.end() == dict.fromkeys(_SECONDS_PER_TOKEN, 0)
         assert sum(ledger.term for ledger in outputs.ledgers.values()) > _PARTITIONS + kills, "the kills hit nobody"
-        delivery = Delivery(
-            events=outputs.events,
-            metrics=outputs.metrics,
-            replies=outputs.replies,
-            commands=outputs.commands,
-            deltas=outputs.deltas,
-            buried=outputs.buried,
-            changelog=outputs.changelog,
-        )
-        delivery.check(Replay(bot=MODEL_BOT, dedup_window=settings.conversation.dedup_window))
+        outputs.delivery().check(Replay(bot=MODEL_BOT, dedup_window=settings.conversation.dedup_window))
         assert set(outputs.outcomes.values()) == {"replied"}
 
 

@@ -33,6 +33,7 @@ from stream_worker.settings import Settings
 from tests.eventually import eventually
 from tests.kafka.cluster import QUICK, Cluster
 from tests.kafka.conftest import SettingsFor, unique_settings
+from tests.settings_file import written
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-9c41"
@@ -54,8 +55,7 @@ def names(found: Sequence[Finding]) -> list[str]:
 
 
 def run(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    tree = settings.model_dump(mode="json", exclude_defaults=True)
-    (folder / "stream-worker.yaml").write_bytes(orjson.dumps(tree))
+    written(settings, folder)
     return subprocess.run(
         [sys.executable, "-m", "stream_worker", *arguments],
         cwd=folder,
@@ -242,8 +242,7 @@ def test_status_ends_as_soon_as_the_group_is_healthy(settings_for: SettingsFor, 
         cluster.run_until_settled()
         cluster.run_until_committed()
         command = [sys.executable, "-m", "stream_worker", "status", "-w", "--exit-when-healthy", "--timeout", "30"]
-        tree = settings.model_dump(mode="json", exclude_defaults=True)
-        (tmp_path / "stream-worker.yaml").write_bytes(orjson.dumps(tree))
+        written(settings, tmp_path)
         child = subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
         cluster.run_until(lambda: child.poll() is not None, "status ends", 40.0)
         assert child.returncode == 0
@@ -280,8 +279,7 @@ def test_tail_follows_what_is_published(settings_for: SettingsFor, tmp_path: Pat
     settings = settings_for(kafka=QUICK)
     with Cluster(settings) as cluster:
         cluster.start()
-        tree = settings.model_dump(mode="json", exclude_defaults=True)
-        (tmp_path / "stream-worker.yaml").write_bytes(orjson.dumps(tree))
+        written(settings, tmp_path)
         command = [sys.executable, "-m", "stream_worker", "tail", "--limit", "3", "--timeout", "60", "-o", output]
         with (tmp_path / "out").open("wb") as out:
             child = subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=out)

@@ -1,5 +1,6 @@
 """A reader of everything an application reads and publishes: events, outputs, previews and changelog."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import orjson
@@ -19,6 +20,7 @@ from stream_worker.contracts.internal import LEDGER_PREFIX, LedgerRecord, load_l
 from stream_worker.kafka.client_settings import admin_settings, restore_settings
 from stream_worker.kafka.topics import Role, topic_table
 from stream_worker.settings import Settings
+from tests.delivery import Delivery
 from tests.eventually import eventually
 
 _CALL_S = 10.0
@@ -65,6 +67,20 @@ class TopicReader:
 
     def close(self) -> None:
         self._consumer.close()
+
+    def delivery(self, *, poison: Collection[str] = (), is_whole: bool = True) -> Delivery:
+        """All that is there now, to be checked."""
+        return Delivery(
+            events=self.events,
+            metrics=self.metrics,
+            replies=self.replies,
+            commands=self.commands,
+            deltas=self.deltas,
+            buried=self.buried,
+            changelog=self.changelog,
+            poison=poison,
+            is_whole=is_whole,
+        )
 
     @property
     def replies(self) -> list[dict[str, Any]]:

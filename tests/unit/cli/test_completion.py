@@ -59,6 +59,12 @@ def _needs(shell: str) -> str:
     return found
 
 
+def _ran(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=home, env=_environment(home), capture_output=True, text=True, timeout=_ANSWER_S, check=False
+    )
+
+
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_bash_completes(typed: str, expected: str, home: Path) -> None:
     words = f"{PROGRAM} {typed}".split(" ")
@@ -68,30 +74,14 @@ def test_bash_completes(typed: str, expected: str, home: Path) -> None:
         f"COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}\n"
         f'$function {PROGRAM}; printf "%s\\n" "${{COMPREPLY[@]}}"'
     )
-    done = subprocess.run(
-        [_needs("bash"), "--norc", "-c", script],
-        cwd=home,
-        env=_environment(home),
-        capture_output=True,
-        text=True,
-        timeout=_ANSWER_S,
-        check=False,
-    )
+    done = _ran([_needs("bash"), "--norc", "-c", script], home)
     assert expected in done.stdout.split(), done.stderr
 
 
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_fish_completes(typed: str, expected: str, home: Path) -> None:
     script = f"source {home}/completion.fish; complete --do-complete '{PROGRAM} {typed}'"
-    done = subprocess.run(
-        [_needs("fish"), "--no-config", "-c", script],
-        cwd=home,
-        env=_environment(home),
-        capture_output=True,
-        text=True,
-        timeout=_ANSWER_S,
-        check=False,
-    )
+    done = _ran([_needs("fish"), "--no-config", "-c", script], home)
     assert expected in re.split(r"\s", done.stdout), done.stdout + done.stderr
 
 

@@ -128,14 +128,20 @@ def test_a_request_that_runs_when_its_conversation_is_forgotten_leaves_nothing()
     assert engine.kept_tokens == 0
 
 
-def test_a_cancelled_request_leaves_its_prompt_and_nothing_of_its_reply() -> None:
-    """An interrupt goes on from the end of the last user message."""
+def _with_a_cancelled_request() -> TorchStepper:
+    """It was cancelled in the middle of its reply."""
     engine = stepper()
     asked = order("c-1", COMMON, most=50)
     engine.add(asked)
     for _ in range(4):
         engine.step()
     engine.cancel(asked.ref)
+    return engine
+
+
+def test_a_cancelled_request_leaves_its_prompt_and_nothing_of_its_reply() -> None:
+    """An interrupt goes on from the end of the last user message."""
+    engine = _with_a_cancelled_request()
     assert [type(result) for result in engine.step()] == [Ended]
     assert engine.kept_tokens == len(COMMON)
     again = answer(engine, order("c-1", (*COMMON, 9, 8), 1))
@@ -184,12 +190,7 @@ def test_what_was_released_and_not_used_again_expires() -> None:
 
 
 def test_a_request_that_is_cancelled_as_its_partition_goes_is_released_with_it() -> None:
-    engine = stepper()
-    asked = order("c-1", COMMON, most=50)
-    engine.add(asked)
-    for _ in range(4):
-        engine.step()
-    engine.cancel(asked.ref)
+    engine = _with_a_cancelled_request()
     engine.forget(Release(partition=0))
     engine.forget(Expire(partition=0))
     finish(engine)
