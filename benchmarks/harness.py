@@ -198,6 +198,12 @@ def machine() -> str:
     )
 
 
+def resident_bytes(pid: int | str = "self") -> int:
+    """Memory of a process that is in RAM. Linux only."""
+    line = next(line for line in _read(Path(f"/proc/{pid}/status")) if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
 def _read(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 

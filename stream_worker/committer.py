@@ -213,8 +213,11 @@ class Committer:
             )
         moment = Moment.of(self._clock)
         assignment = self._assignments[guilty.partition]
-        later = self._outbox.replace_first(self._settler.refused(guilty, cause, moment))
+        instead = self._settler.refused(guilty, cause, moment)
+        later = self._outbox.replace_first(instead)
         assignment.states.forget(guilty.conversation)
+        if instead.state is not None:
+            assignment.states.settle(guilty.conversation, instead.state)
         if assignment.has_mailbox(guilty.conversation) or later:
             self._intake.put_back(assignment, guilty.conversation, later, moment)
 

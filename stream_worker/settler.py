@@ -14,6 +14,7 @@ from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.clock import Moment
 from stream_worker.contracts.decode import Arrival, Undecodable
+from stream_worker.contracts.event import Erasure
 from stream_worker.contracts.metric import Timings
 from stream_worker.conversation.deduplication import digest
 from stream_worker.conversation.pending import PendingTurn
@@ -189,14 +190,17 @@ class Settler:
     def refused(self, guilty: Settlement, cause: str, moment: Moment) -> Settlement:
         """What stands for a settlement that the broker refuses: its records as dead letters, and no new state.
 
-        An answered turn gets the bot's text for what went wrong; where that is refused, too, it does without.
+        An answered turn gets the bot's text for what went wrong; where that is refused, too, it does without. An
+        erasure is carried out all the same: with the state it leaves, and where that is refused, too, with none.
         """
         reason, reply = DeadLetterReason.REFUSED_BY_BROKER, None
+        erases = any(isinstance(arrival.event, Erasure) for arrival in guilty.arrivals)
+        is_first = guilty.report.reason is not reason
         ended = [
             (arrival, outcome if outcome is Outcome.WITHDRAWN else Outcome.DEAD_LETTERED)
             for arrival, outcome in zip(guilty.arrivals, guilty.report.outcomes, strict=True)
         ]
-        if guilty.turn is not None and guilty.report.reason is not reason:
+        if guilty.turn is not None and is_first:
             outgoing, reply = self._fallback(guilty.turn, reason, cause, moment)
         else:
             outgoing = self._publication.refused(ended, reason, cause, moment.wall_ms, guilty.term)
@@ -206,7 +210,9 @@ class Settler:
             records=guilty.records,
             outgoing=outgoing,
             report=Report(outcomes=_outcomes(ended), reason=reason, detail=cause, reply=reply),
-            arrivals=guilty.arrivals if reply is not None else (),
+            arrivals=guilty.arrivals if reply is not None or (erases and is_first) else (),
+            conversation=guilty.conversation if erases else "",
+            state=(guilty.state if is_first else EMPTY) if erases else None,
             turn=guilty.turn if reply is not None else None,
         )
 

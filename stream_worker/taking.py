@@ -62,9 +62,16 @@ class Taking:
         self.names = names
         # Under which term this process had a partition last, and what it knew of its crashes then.
         self._held: dict[int, tuple[int, Suspicion]] = {}
+        self._is_behind = False
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last slice ended before what was there to read did."""
+        return self._is_behind
 
     def advance(self, clients: Clients) -> None:
         """One slice for every partition that is being taken."""
+        self._is_behind = False
         for assignment in self._in(Phase.ASKING):
             with self._refusing(assignment):
                 self._ask(assignment, clients.changelog)
@@ -109,6 +116,7 @@ class Taking:
             for record in records:
                 by_partition.setdefault(record.partition, []).append(record)
             if self._clock.monotonic() >= until:
+                self._is_behind = True
                 break
         for assignment in self._in(Phase.RESTORING):
             with self._refusing(assignment):

@@ -16,6 +16,7 @@ from stream_worker.assignment import Assignment, Phase, Restore
 from stream_worker.clock import Clock, Moment
 from stream_worker.committer import Committer
 from stream_worker.connection import Connection
+from stream_worker.conversation.recent_states import RecentStates
 from stream_worker.conversation.states import States
 from stream_worker.conversation.store import Store
 from stream_worker.errors import ClientsBroken, LocalStateUnusable, StreamWorkerError
@@ -84,6 +85,7 @@ class Worker:
         self._outbox = outbox
         self._stocktaking = stocktaking
         self._store = store
+        self._recent = RecentStates()
         self._inbox = inbox
         self._observer = observer
         self._watchdog = watchdog
@@ -157,7 +159,7 @@ class Worker:
             self._assignments[partition] = Assignment(
                 partition=partition,
                 inquiry=self._connection.clients.offsets.ask(partition),
-                states=States(self._store, partition, self._taking.names.to_forget),
+                states=States(self._store, self._recent, partition, self._taking.names.to_forget),
                 restore=Restore(started=self._clock.monotonic()),
                 max_waiting_events=self._settings.admission.max_waiting_events,
             )
@@ -217,7 +219,7 @@ class Worker:
             self._inbox.wait(self._settings.tick_ms / 1000)
             return 0.0
         if any(assignment.phase in _BEING_TAKEN for assignment in self._assignments.values()):
-            return _TAKING_WAIT_S
+            return 0.0 if self._taking.is_behind else _TAKING_WAIT_S
         wait = min(_IDLE_WAIT_S, self._intake.seconds_until_due(self._clock.now_ms()))
         if len(self._outbox):
             return min(wait, max(0.0, self._commit_due - self._clock.monotonic()))

@@ -1,20 +1,18 @@
 """The newest settled state of every conversation of one partition: overlay, then local store.
 
 The overlay holds what is settled but not yet committed; an abort followed by
-a loss drops it with the whole object. What was committed stays decoded in a
-bounded cache, because conversations that are answered are usually the ones
-that write again.
+a loss drops it with the whole object. Of what was committed the latest stays
+decoded (`recent_states.py`).
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from stream_worker.conversation.erasures import Erasures
+from stream_worker.conversation.recent_states import RecentStates
 from stream_worker.conversation.state import EMPTY, ConversationState, load_state
 from stream_worker.conversation.store import Store
 from stream_worker.errors import PartitionRefused, StateUnreadable
-
-_CACHED_STATES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +33,26 @@ class States:
     `to_forget` is the command that puts nothing in place of a conversation's state, of a partition and a conversation.
     """
 
-    def __init__(self, store: Store, partition: int, to_forget: Callable[[int, str], str]) -> None:
+    def __init__(
+        self, store: Store, recent: RecentStates, partition: int, to_forget: Callable[[int, str], str]
+    ) -> None:
         self._store = store
         self._partition = partition
         self._to_forget = to_forget
         self._overlay: dict[str, ConversationState] = {}
-        self._cache: OrderedDict[str, ConversationState] = OrderedDict()
-        self._erased: dict[str, int] | None = None
-        """When which conversation was erased; None until the store was asked."""
+        self._recent = recent
+        self._owner = recent.owner()
+        self._erasures = Erasures(store, partition)
 
     def get(self, conversation: str) -> ConversationState:
         """The newest settled value, committed or not."""
         if (state := self._overlay.get(conversation)) is not None:
             return state
-        if (state := self._cache.get(conversation)) is not None:
+        if (state := self._recent.get(self._owner, conversation)) is not None:
             return state
         raw = self._store.get(self._partition, conversation.encode())
         state = self._load(conversation, raw) if raw is not None else EMPTY
-        self._keep(conversation, state)
+        self._recent.keep(self._owner, conversation, state, len(raw or b""))
         return state
 
     def settle(self, conversation: str, state: ConversationState) -> None:
@@ -67,20 +67,7 @@ class States:
 
         They are named again until what becomes of them is committed.
         """
-        if self._erased is None:
-            self._erased = {}
-            for key in self._store.marked(self._partition):
-                self._note_erased(key.decode(), self.get(key.decode()))
-        due = [conversation for conversation, erased_at in self._erased.items() if erased_at < instant_ms]
-        return [each for each in due if each not in self._overlay][:most]
-
-    def _note_erased(self, conversation: str, state: ConversationState) -> None:
-        if self._erased is None:
-            return
-        if state.erased_at:
-            self._erased[conversation] = state.erased_at
-        else:
-            self._erased.pop(conversation, None)
+        return [each for each in self._erasures.before(instant_ms, most) if each not in self._overlay]
 
     def commit(self, states: Mapping[str, Written], position: int) -> None:
         """These values are committed up to this changelog position."""
@@ -91,10 +78,10 @@ class States:
             [conversation.encode() for conversation, written in states.items() if written.kept.erased_at],
         )
         for conversation, written in states.items():
-            self._note_erased(conversation, written.kept)
+            self._erasures.note(conversation, written.kept.erased_at)
             if self._overlay.get(conversation) is written.settled:
                 del self._overlay[conversation]
-            self._keep(conversation, written.kept)
+            self._recent.keep(self._owner, conversation, written.kept, len(written.raw or b""))
 
     def _load(self, conversation: str, raw: bytes) -> ConversationState:
         try:
@@ -106,9 +93,3 @@ class States:
                 f"partition {self._partition}: {error.detail}; to go on without what was said in it: {command}",
                 partition=self._partition,
             ) from error
-
-    def _keep(self, conversation: str, state: ConversationState) -> None:
-        self._cache[conversation] = state
-        self._cache.move_to_end(conversation)
-        if len(self._cache) > _CACHED_STATES:
-            self._cache.popitem(last=False)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 from stream_worker.record import Outgoing, Record
 
 
@@ -117,8 +119,7 @@ class Offsets(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChangelogRecord:
+class ChangelogRecord(Struct, frozen=True):
     partition: int
     offset: int
     key: bytes

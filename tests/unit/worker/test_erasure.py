@@ -1,13 +1,19 @@
 """What is left of an erased conversation: its events' ids for a while, then nothing."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from msgspec import structs
 
 from stream_worker.contracts.internal import state_key
-from stream_worker.conversation.state import load_state
+from stream_worker.conversation.erasures import MARKS_AT_ONCE, Erasures
+from stream_worker.conversation.state import ConversationState, load_state
 from stream_worker.conversation.states import States
 from stream_worker.conversation.store import MemoryStore
+from stream_worker.kafka.outbox import Settlement
+from stream_worker.record import Outgoing
+from stream_worker.settler import Settler
 from tests.unit.worker.rig import Rig, settings
 
 _TTL_S = 60
@@ -121,3 +127,78 @@ def test_a_hand_back_after_the_erasure_keeps_nothing() -> None:
     rig.send(type="handback", message_id="h-1")
     rig.run(_TTL_S * 1.5, step=0.5)
     assert _last_state(rig, "c-1") is None
+
+
+def _is_its_metric(record: Outgoing) -> bool:
+    return b'"erasure"' in (record.value or b"") and b'"silent"' in (record.value or b"")
+
+
+def _is_its_state(record: Outgoing) -> bool:
+    return (record.key or b"").startswith(b"c/") and b'"erased_at":1' in (record.value or b"")
+
+
+def erasure_is_carried_out_though_refused(*, state: bool) -> None:
+    """The broker takes no metric of an erasure, or moreover no state that it leaves; and the conversation goes on."""
+    rig = _rig()
+    rig.broker.refuse(rig.settings.topics.metrics, _is_its_metric)
+    if state:
+        rig.broker.refuse(rig.settings.changelog, _is_its_state)
+    rig.start()
+    rig.send(message_id="m-1", text="my name is Ann")
+    rig.run(2.0)
+    rig.send(message_id="m-2", text="Ann again")
+    rig.send(type="erasure", message_id="e-1")
+    rig.send(message_id="m-3", text="hello")
+    rig.send("c-2", message_id="m-4", text="hello")
+    rig.run(5.0)
+    assert rig.outcomes == {
+        "m-1": ["replied"],
+        "m-2": ["withdrawn"],
+        "e-1": ["dead_lettered"],
+        "m-3": ["replied"],
+        "m-4": ["replied"],
+    }
+    kept = _last_state(rig, "c-1")
+    assert kept is not None
+    assert b"Ann" not in kept
+    assert [line.text for line in load_state(kept).history][:1] == ["hello"]
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_an_erasure_is_carried_out_though_the_broker_refuses_its_records(*, state: bool) -> None:
+    erasure_is_carried_out_though_refused(state=state)
+
+
+def test_an_erasure_that_is_dropped_with_its_records_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Settler.refused
+
+    def forgetful(*arguments: Any) -> Settlement:
+        return structs.replace(honest(*arguments), state=None)
+
+    monkeypatch.setattr(Settler, "refused", forgetful)
+    with pytest.raises(AssertionError):
+        erasure_is_carried_out_though_refused(state=False)
+
+
+def test_marks_of_former_erasures_are_read_a_few_at_a_time_and_no_state_is_decoded_for_them() -> None:
+    class Counting(MemoryStore):
+        asked = 0
+
+        def get(self, partition: int, key: bytes) -> bytes | None:
+            self.asked += 1
+            return super().get(partition, key)
+
+    store, marks = Counting(), 5 * MARKS_AT_ONCE // 2
+    names = [f"c-{number:05}" for number in range(marks)]
+    # Half of a state is no state; the time stands at its beginning.
+    raw = ConversationState(erased_at=7).dump()[:40]
+    store.apply(0, {name.encode(): raw for name in names}, 1, [name.encode() for name in names])
+    erasures, found = Erasures(store, 0), list[str]()
+    for looks in range(1, 40):
+        due = erasures.before(8, 50)
+        assert store.asked <= looks * MARKS_AT_ONCE
+        for name in due:
+            erasures.note(name, 0)
+        found += due
+    assert sorted(found) == names
+    assert erasures.before(8, 50) == []
