@@ -99,7 +99,7 @@ def _restored(cluster: Cluster, name: str, folder: Path) -> _Restore:
     return _Restore(round(seconds, 2), sum(worker.journal.restored), round(1_000 * slowest, 1))
 
 
-def _memory(cluster: Cluster, folder: Path, conversations: int) -> dict[str, float]:
+def _memory(cluster: Cluster, folder: Path, conversations: int) -> dict[str, int]:
     """Resident megabytes of this process while a worker that has it all looks into every fifth conversation."""
     before = resident_bytes()
     store = RocksStore(folder)

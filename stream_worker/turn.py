@@ -4,6 +4,7 @@ A turn never leaves the worker thread. Each phase is its own type that holds
 exactly what is known by then; a turn moves on by being replaced.
 """
 
+import math
 from hashlib import blake2b
 
 from msgspec import Struct
@@ -38,6 +39,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     started_ms: int
     deadline: float
     """When its time is up; an edit that starts it again does not give it more."""
+    answer_by: float
+    """When nobody waits for its answer any more; infinite for never."""
     parsed: Parsed
     parse_seconds: float
     failures: int = 0
@@ -120,6 +123,7 @@ def begin(
     wall_ms: int,
     *,
     deadline: float,
+    answer_by: float = math.inf,
     failures: int = 0,
     successes_seen: int | None = None,
 ) -> Turn:
@@ -136,6 +140,7 @@ def begin(
         started=started,
         started_ms=wall_ms,
         deadline=deadline,
+        answer_by=answer_by,
         parsed=parsed,
         parse_seconds=clock.monotonic() - started,
         failures=failures,

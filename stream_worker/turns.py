@@ -7,6 +7,7 @@ and its result comes back through `absorb`. Everything that ends leaves through
 the settler, exactly once for each event.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import assert_never
@@ -100,7 +101,8 @@ class Turns:
         self._observer = observer
         self._clock = clock
         self._running = RunningTurns(assignments, settings.admission.max_running_turns)
-        self._unanswered = Unanswered(settings.admission.max_event_age_ms, bots=bots, settler=settler, clock=clock)
+        age_ms, commit_s = settings.admission.max_event_age_ms, settings.kafka.commit_interval_ms / 1000
+        self._unanswered = Unanswered(age_ms, commit_s, bots=bots, settler=settler, clock=clock)
         self._breaker = Breaker(settings.admission.retry_backoff_ms / 1000)
         self._kv_released_s = settings.engine.kv_released_s
         self._released: deque[tuple[float, int]] = deque()
@@ -227,6 +229,7 @@ class Turns:
             self._clock,
             moment.wall_ms,
             deadline=deadline or moment.monotonic + self._limits.max_turn_ms / 1000,
+            answer_by=moment.monotonic + self._unanswered.seconds_left(pending, moment),
             failures=failures,
             successes_seen=successes_seen,
         )
@@ -234,10 +237,17 @@ class Turns:
         if bot.understanding is None or pending.trigger is not None:
             self._decide(assignment, turn, None, moment)
             return
-        self._running.set_timer(turn.deadline, turn.ref)
-        assignment.turns[turn.ref.turn_id] = Understanding(turn)
+        self._enter(assignment, Understanding(turn), turn.deadline)
         order = Encode(ref=turn.ref, text=turn.text, heads=bot.understanding, language=turn.parsed.language)
         self._engine.submit(order)
+
+    def _enter(self, assignment: Assignment, phase: TurnPhase, until: float) -> None:
+        """The turn's next phase, looked at again at `until`, and when nobody waits for the answer any more."""
+        turn = phase.turn
+        assignment.turns[turn.ref.turn_id] = phase
+        self._running.set_timer(until, turn.ref)
+        if turn.answer_by < math.inf:
+            self._running.set_timer(turn.answer_by, turn.ref)
 
     def _apply_result(self, assignment: Assignment, phase: TurnPhase, result: Result, moment: Moment) -> None:
         match phase, result:
@@ -279,8 +289,7 @@ class Turns:
 
     def _call(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, planned: Plan) -> None:
         """Makes the turn's calls, all at once; the decision waits for them."""
-        self._running.set_timer(turn.deadline, turn.ref)
-        assignment.turns[turn.ref.turn_id] = Calling(turn, understanding, planned, {})
+        self._enter(assignment, Calling(turn, understanding, planned, {}), turn.deadline)
         for number, draft in enumerate(planned.calls, start=1):
             call = draft.call
             self._caller.submit(
@@ -345,8 +354,7 @@ class Turns:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
         seed = seed_of(turn.ref.turn_id)
-        self._running.set_timer(turn.deadline, turn.ref)
-        assignment.turns[turn.ref.turn_id] = Generating(decided, prompt, seed)
+        self._enter(assignment, Generating(decided, prompt, seed), turn.deadline)
         self._previews.open(turn)
         self._engine.submit(
             Generate(
@@ -396,6 +404,7 @@ class Turns:
         else:
             self._previews.done(turn.ref, answered.text, moment)
             self._end_turn(assignment, turn, moment)
+            self._unanswered.took(moment.monotonic - turn.started)
             self._settler.reply(assignment, decided, answered, stored, dropped, moment)
         self._finish(assignment, turn)
 
@@ -475,20 +484,24 @@ class Turns:
         turn = resting.turn
         self._previews.void(turn.ref, moment)
         until = max(resting.until, moment.monotonic + (pending.hold_until_ms - moment.wall_ms) / 1000)
-        assignment.turns[turn.ref.turn_id] = replace(resting, until=until)
-        self._running.set_timer(until, turn.ref)
+        self._enter(assignment, replace(resting, until=until), until)
 
     def _ring(self, ref: TurnRef, moment: Moment) -> None:
-        """A timer of a turn: the end of its rest, or of its time, which stands still while the engine is away."""
+        """A timer of a turn: the end of its rest, of its events' age, or of its time, which stands still while the
+        engine is away."""
         found = self._running.find(ref)
         if found is None:
             return
         assignment, phase = found
-        if isinstance(phase, Resting):
+        pending = assignment.mailbox(phase.turn.conversation).running or phase.turn.pending
+        if self._unanswered.seconds_left(pending, moment) <= 0:
+            self.cancel(assignment, pending, moment)
+            self._unanswered.expire(assignment, pending, moment)
+            self._finish(assignment, phase.turn)
+        elif isinstance(phase, Resting):
             if moment.monotonic < phase.until:
                 return
             if self._may_run(assignment, phase.turn):
-                pending = assignment.mailbox(phase.turn.conversation).running or phase.turn.pending
                 self._begin_again(assignment, phase, pending, moment)
             else:
                 self._running.set_timer(moment.monotonic + _SUSPECT_CHECK_S, ref)

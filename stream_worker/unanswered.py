@@ -1,6 +1,6 @@
 """What settles without the bot's work: withdrawn, expired, silent, nobody's, or an event that asks for nothing."""
 
-from stream_worker.admission.expiry import has_expired
+from stream_worker.admission.expiry import TurnSeconds, ends_too_late, expires_ms
 from stream_worker.assignment import Assignment
 from stream_worker.bot.bot import Bot
 from stream_worker.bot.bots import Bots
@@ -18,8 +18,12 @@ from stream_worker.turn import begin
 
 
 class Unanswered:
-    def __init__(self, max_event_age_ms: int, *, bots: Bots, settler: Settler, clock: Clock) -> None:
+    """`commit_s` is how long what has settled may wait for its transaction."""
+
+    def __init__(self, max_event_age_ms: int, commit_s: float, *, bots: Bots, settler: Settler, clock: Clock) -> None:
         self._max_event_age_ms = max_event_age_ms
+        self._commit_s = commit_s
+        self._turn_seconds = TurnSeconds()
         self._bots = bots
         self._settler = settler
         self._clock = clock
@@ -50,9 +54,9 @@ class Unanswered:
             self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment)
             return None
         bot = self._bots.find(first.event.tenant, first.event.channel)
-        asking = [said.arrival for said in pending.spoken] or [first]
-        if all(has_expired(each, moment.wall_ms, self._max_event_age_ms) for each in asking):
-            self._expire(assignment, pending, bot, moment)
+        needed = self._turn_seconds.expected + self._commit_s
+        if ends_too_late(_asking(pending), moment.wall_ms, self._max_event_age_ms, needed):
+            self.expire(assignment, pending, moment)
             return None
         if bot is None:
             message = "no bot is bound to the event's tenant and channel: add one to `bots` in the settings"
@@ -68,8 +72,19 @@ class Unanswered:
             return None
         return bot
 
-    def _expire(self, assignment: Assignment, pending: PendingTurn, bot: Bot | None, moment: Moment) -> None:
+    def took(self, seconds: float) -> None:
+        """A turn took so long, from its start to its reply."""
+        self._turn_seconds.took(seconds)
+
+    def seconds_left(self, pending: PendingTurn, moment: Moment) -> float:
+        """Until nobody waits for its answer any more; infinite where that is never."""
+        until = max(expires_ms(each, self._max_event_age_ms) for each in _asking(pending))
+        return (until - moment.wall_ms) / 1000
+
+    def expire(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """Nobody waits for an answer any more; the bot may have a text for that, unless a human has it."""
+        event = pending.first.event
+        bot = self._bots.find(event.tenant, event.channel)
         state = assignment.states.get(pending.first.conversation)
         if bot is None or bot.expired_reply is None or has_human(bot, state, moment.wall_ms):
             self._settler.unanswered(assignment, pending, Outcome.EXPIRED, moment)
@@ -82,3 +97,8 @@ class Unanswered:
         """What was said becomes history; nobody of ours answers."""
         changes = heard_lines(pending, bot)
         self._settler.unanswered(assignment, pending, Outcome.SILENT, moment, changes=changes, bot=bot)
+
+
+def _asking(pending: PendingTurn) -> list[Arrival]:
+    """The messages that are to be answered, or the trigger."""
+    return [said.arrival for said in pending.spoken] or [pending.first]

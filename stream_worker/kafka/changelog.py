@@ -11,6 +11,8 @@ from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import beyond_repair
 from stream_worker.kafka.protocols import ChangelogRecord
 
+_LEADERS_S = 0.5
+
 
 class KafkaChangelog:
     """One consumer for all partitions that are being restored; it joins no group.
@@ -26,6 +28,8 @@ class KafkaChangelog:
         self._seen_end: dict[int, int] = {}
 
     def open(self, partition: int, end: int, start: int = 0) -> None:
+        if not self._ends:
+            self._look_for_leaders()
         self._ends[partition] = end
         self._seen_end[partition] = 0
         if end > 0:
@@ -65,6 +69,11 @@ class KafkaChangelog:
     def close_all(self) -> None:
         with suppress(ClientsBroken, Fatal), _client_errors():
             self._consumer.close()
+
+    def _look_for_leaders(self) -> None:
+        """The client itself asks who leads the partitions of a topic that is new to it, but up to a second later."""
+        with suppress(KafkaException):
+            self._consumer.list_topics(self._topic, timeout=_LEADERS_S)
 
     def _judge(self, error: KafkaError) -> None:
         if (ours := beyond_repair(error)) is not None:

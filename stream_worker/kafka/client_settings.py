@@ -86,6 +86,8 @@ def restore_settings(settings: Settings) -> ClientSettings:
     }
     defaults: ClientSettings = {
         "fetch.wait.max.ms": 50,
+        # A second, by default, after which a full queue is looked at again.
+        "fetch.queue.backoff.ms": 10,
         "fetch.message.max.bytes": 8 << 20,
         "queued.min.messages": 200_000,
     }

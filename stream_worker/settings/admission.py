@@ -58,7 +58,7 @@ class AdmissionSettings(Section):
     """From a turn's first event on, how long messages may join it."""
 
     max_event_age_ms: int = Field(default=0, ge=0)
-    """Events older than this are settled as `expired` without device time; 0 is off."""
+    """Events older than this, or that would be by the end of their turn, are settled as `expired`; 0 is off."""
 
     max_attempts: int = Field(default=3, ge=1, le=100)
     """How often a turn is tried before its events become dead letters."""

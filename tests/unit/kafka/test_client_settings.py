@@ -62,6 +62,7 @@ _SETTINGS = Settings.model_validate(
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
+                "fetch.queue.backoff.ms": 10,
                 "fetch.message.max.bytes": 8 << 20,
                 "queued.min.messages": 200_000,
             },

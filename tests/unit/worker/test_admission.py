@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from stream_worker.admission.expiry import TurnSeconds
+from stream_worker.admission.pressure import FULL_SPEED
 from stream_worker.bot.bot import Fallback, IntentRule, TemplateReply
 from stream_worker.bot.phrase import Phrase, Template
 from stream_worker.conversation.state import ConversationState, load_state
@@ -157,3 +159,77 @@ def test_history_is_cut_in_large_steps() -> None:
 def _state(rig: Rig) -> ConversationState:
     records = rig.broker.read_committed(rig.settings.changelog)
     return load_state(next(record.value for record in reversed(records) if record.key == b"c/c-1" and record.value))
+
+
+_AGE_MS = 2_000
+_TURN_S = 0.5
+_ROOM = 4
+
+
+def what_is_answered_is_answered_in_time(load: float, seconds: float = 20.0) -> int:
+    """Messages at `load` times the rate that can be answered; how many of each hundred that could be were."""
+    limits = {
+        "max_event_age_ms": _AGE_MS,
+        "max_running_turns": _ROOM,
+        "upper_mark_events": 400,
+        "lower_mark_events": 200,
+    }
+    rig = Rig(settings(admission=limits), reply=lambda _: "word", seconds=lambda _: _TURN_S)
+    running = rig.start()
+    rig.run(1.0)
+    every = _TURN_S / _ROOM / load
+    sent: dict[str, int] = {}
+    due = rig.clock.monotonic()
+    end = due + seconds
+    while rig.clock.monotonic() < end:
+        while due <= rig.clock.monotonic():
+            name = f"m-{len(sent)}"
+            sent[name] = rig.send(f"c-{len(sent)}", message_id=name, text="hello").timestamp_ms
+            due += every
+        rig.run(0.05)
+    rig.run(10.0, step=0.02)
+    outcomes = rig.outcomes
+    assert outcomes.keys() == sent.keys()
+    assert set(map(tuple, outcomes.values())) <= {("replied",), ("expired",)}
+    assert max(snapshot.waiting_events for snapshot in running.journal.snapshots) <= 400 + FULL_SPEED
+    for reply in rig.replies:
+        (name,) = reply["in_reply_to"]
+        assert reply["at"] - sent[name] <= _AGE_MS
+    return round(100 * len(rig.replies) / (seconds * _ROOM / _TURN_S))
+
+
+def test_at_a_hundred_times_the_rate_what_is_answered_is_answered_within_its_age() -> None:
+    assert what_is_answered_is_answered_in_time(100) >= 80
+
+
+def test_a_worker_that_does_not_look_ahead_answers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins what it cannot end in time, oldest first, and has to cancel all of it."""
+    monkeypatch.setattr(TurnSeconds, "expected", 0.0)
+    assert what_is_answered_is_answered_in_time(20) < 40
+
+
+def test_below_its_rate_everybody_is_answered() -> None:
+    assert what_is_answered_is_answered_in_time(0.5) == 50
+
+
+def test_a_turn_that_runs_out_of_time_is_cancelled_and_expires() -> None:
+    rig = Rig(settings(admission={"max_event_age_ms": _AGE_MS}), seconds=lambda _: 60.0)
+    rig.start()
+    rig.run(0.5)
+    rig.send(message_id="m-1", text="hello")
+    rig.run(_AGE_MS / 1000 - 0.1)
+    assert rig.outcomes == {}
+    rig.run(0.3)
+    assert rig.outcomes == {"m-1": ["expired"]}
+    rig.send(message_id="m-2", text="hello", expires_at=rig.clock.now_ms() + 500)
+    rig.run(0.8)
+    assert rig.outcomes["m-2"] == ["expired"]
+    assert rig.replies == []
+
+
+def test_a_turn_held_by_an_engine_that_is_away_expires_in_time() -> None:
+    rig = Rig(settings(admission={"max_event_age_ms": 5_000}), wrap=_away)
+    rig.start()
+    rig.send(message_id="m-1", text="hello")
+    rig.run(5.3, step=0.05)
+    assert rig.outcomes == {"m-1": ["expired"]}
