@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
@@ -32,6 +33,9 @@ def read_letters(settings: Settings) -> Letters:
     letters, unread = Letters(), set(range(facts.partitions))
     heard = time.monotonic()
     try:
+        with suppress(KafkaException):
+            # The client asks who leads the partitions by itself, too, but up to a second later.
+            consumer.list_topics(topic, timeout=_CALL_S)
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
         while unread:
             for message in consumer.consume(1_000, 0.2):

@@ -100,7 +100,7 @@ def test_a_text_that_kills_the_process_costs_three_crashes_and_no_other_reply(
 def test_a_text_that_hangs_the_device_ends_the_process_in_time_and_counts(
     settings_for: SettingsFor, tmp_path: Path
 ) -> None:
-    assert poison_is_found(_settings(settings_for), tmp_path, "tar", 6) == [1, 1, 1]
+    assert poison_is_found(_settings(settings_for), tmp_path, "tar", 60) == [1, 1, 1]
 
 
 def test_a_suspect_that_is_let_off_goes_on_killing(settings_for: SettingsFor, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_worker.contracts.dead_letter import OFFSET, PARTITION
+from stream_worker.contracts.headers import REDRIVE
 from stream_worker.contracts.internal import LEDGER_PREFIX, LedgerRecord, load_ledger
 from stream_worker.kafka.client_settings import admin_settings, restore_settings
 from stream_worker.kafka.topics import Role, topic_table
@@ -101,6 +102,12 @@ class TopicReader:
     @property
     def commands(self) -> list[dict[str, Any]]:
         return self._values(Role.ACTIONS)
+
+    @property
+    def redriven(self) -> list[tuple[bytes | None, bytes | None, dict[str, object]]]:
+        """Keys, values and headers of events that were sent back, in the order of each partition."""
+        records = [(each.key(), each.value(), dict(each.headers() or ())) for each in self._read(Role.EVENTS)]
+        return [record for record in records if REDRIVE in record[2]]
 
     @property
     def events(self) -> dict[tuple[int, int], dict[str, Any]]:
