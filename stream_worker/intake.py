@@ -231,11 +231,13 @@ class Intake:
             return
         mailbox = assignment.mailbox(conversation)
         while (head := mailbox.head) is not None:
-            if isinstance(head, PendingTurn) and head.hold_until_ms > moment.wall_ms:
-                entry = (head.hold_until_ms, assignment.partition, assignment.term, conversation)
+            # A turn of which everything was taken back needs neither more messages nor room.
+            pending = head if isinstance(head, PendingTurn) and not head.is_withdrawn else None
+            if pending is not None and pending.hold_until_ms > moment.wall_ms:
+                entry = (pending.hold_until_ms, assignment.partition, assignment.term, conversation)
                 heapq.heappush(self._held, entry)
                 return
-            if isinstance(head, PendingTurn) and not self._may_start(assignment, head, is_chosen=is_chosen):
+            if pending is not None and not self._may_start(assignment, pending, is_chosen=is_chosen):
                 return
             mailbox.next()
             if isinstance(head, StateEvent):

@@ -127,3 +127,19 @@ def test_a_sender_beyond_his_limit_is_shed_and_the_others_are_answered() -> None
     rig.send("c-1", message_id="loud-later", text="hey", sender={"id": "loud"})
     rig.run(3.0)
     assert rig.outcomes["loud-later"] == ["replied"], "the bucket fills again"
+
+
+def test_a_tenant_beyond_its_limit_is_shed_and_the_others_are_answered() -> None:
+    limits = {"tenants": True, "tenant_messages_per_minute": 6, "tenant_burst": 3}
+    rig = Rig(settings(admission=limits))
+    rig.start()
+    rig.run(1.0)
+    for number in range(10):
+        name = f"c-{number}"
+        key = f"loud/{name}".encode()
+        rig.send(name, key=key, tenant="loud", message_id=f"l-{number}", text="hey", sender={"id": f"u-{number}"})
+    rig.send("c-1", key=b"calm/c-1", tenant="calm", message_id="m-1", text="hello")
+    rig.run(3.0)
+    assert sum(rig.outcomes[f"l-{number}"] == ["replied"] for number in range(10)) == 3
+    assert sum(rig.outcomes[f"l-{number}"] == ["shed"] for number in range(10)) == 7
+    assert rig.outcomes["m-1"] == ["replied"]
