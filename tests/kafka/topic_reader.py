@@ -104,7 +104,7 @@ class TopicReader:
         return self._values(Role.ACTIONS)
 
     @property
-    def redriven(self) -> list[tuple[bytes | None, bytes | None, dict[str, object]]]:
+    def redriven(self) -> list[tuple[bytes | None, bytes | None, dict[str, str | bytes | None]]]:
         """Keys, values and headers of events that were sent back, in the order of each partition."""
         records = [(each.key(), each.value(), dict(each.headers() or ())) for each in self._read(Role.EVENTS)]
         return [record for record in records if REDRIVE in record[2]]
