@@ -141,6 +141,7 @@ class Assignment:
             starts=suspicion.starts,
             careful_to=suspicion.careful_to,
             suspect=suspicion.condemned if released else suspicion.in_ledger,
+            begins_below=suspicion.begins_below,
             redriven_to=self.redriven_to if balance.group_offset < self.redriven_to else 0,
             redriven_in=self.redriven_in if balance.group_offset < self.redriven_to else 0,
         ).dump()

@@ -136,6 +136,7 @@ class Committer:
             balance = balances[partition] = assignment.ledger.after(
                 settled.get(partition, ()), _position(assignment, clients)
             )
+            assignment.suspicion.reserve()
             ledger = assignment.ledger_record(balance, released=partition in releasing)
             ledgers[partition] = len(records)
             records.append(Outgoing(self._changelog, ledger_key(partition), ledger, partition=partition))

@@ -66,6 +66,8 @@ class Intake:
         self._rates = Rates(settings.admission)
         self._held: list[tuple[int, int, int, str]] = []
         """Conversations whose next turn waits for more messages: (wall time, partition, term, conversation)."""
+        self._unforeseen: dict[tuple[int, str], Assignment] = {}
+        """Conversations whose next turn may begin once the ledger says so, by partition and name."""
 
     def admit(self, assignment: Assignment, record: Record, moment: Moment) -> None:
         """A record that was read. What the ledger has settled is passed over."""
@@ -121,6 +123,10 @@ class Intake:
         while self._held and self._held[0][0] <= moment.wall_ms:
             _, partition, term, conversation = heapq.heappop(self._held)
             self._try_held(partition, term, conversation, moment)
+        unforeseen, self._unforeseen = self._unforeseen, {}
+        for (partition, conversation), assignment in unforeseen.items():
+            if self._assignments.get(partition) is assignment:
+                self._try_next(assignment, conversation, moment, is_chosen=True)
         while self._turns.running.has_room and (ready := self._next_ready()) is not None:
             self._try_next(*ready, moment, is_chosen=True)
             if self._caution.is_on and (self._turns.running or self._caution.next is not None):
@@ -134,6 +140,11 @@ class Intake:
     def seconds_until_due(self, now_ms: int) -> float:
         """How long until a turn that is held may start; infinite when none is."""
         return max(0, self._held[0][0] - now_ms) / 1000 if self._held else float("inf")
+
+    @property
+    def waits_for_commit(self) -> bool:
+        """Whether a turn begins as soon as the next transaction is through."""
+        return bool(self._unforeseen)
 
     def put_back(
         self, assignment: Assignment, conversation: str, settled: Sequence[Settlement], moment: Moment
@@ -252,8 +263,13 @@ class Intake:
         first = pending.first
         has_room = self._turns.running.has_room and (is_chosen or not self._ready)
         is_alone = not (self._caution.is_on and self._turns.running)
-        if has_room and is_alone and self._caution.allows(assignment, first.conversation, first.offset):
-            return True
+        if has_room and is_alone:
+            foreseen = assignment.suspicion.may_begin(pending.last_offset)
+            if self._caution.allows(assignment, first.conversation, first.offset) and foreseen:
+                return True
+            if not foreseen and not self._caution.is_on:
+                self._unforeseen[assignment.partition, first.conversation] = assignment
+                return False
         self._ready.add(
             timestamp_ms=first.record.timestamp_ms,
             partition=assignment.partition,

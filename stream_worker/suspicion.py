@@ -8,7 +8,10 @@ nothing else: it becomes a dead letter, and the search is over. So one event
 costs three crashes at the most, and nobody else's reply.
 
 Without a find the care ends when the group offset has passed all that can
-have been in hand at the first crash. Owned by the worker thread.
+have begun before the first crash. How far that is the ledger says beforehand:
+no turn begins with an event that lies at or behind `begins_below`, which each
+transaction moves on. What merely waited cannot have ended a process.
+Owned by the worker thread.
 """
 
 from collections.abc import Mapping
@@ -17,6 +20,8 @@ from typing import Protocol
 
 _CRASHES = 2
 """Takes without a release before: one may be anything, an operator or a machine."""
+_AHEAD = 32
+"""How many offsets may begin before the next transaction, at the least: so many more would have to run alone."""
 
 
 @dataclass(slots=True)
@@ -29,7 +34,14 @@ class Suspicion:
     """The offset of the turn that runs alone, or is about to."""
     condemned: int | None = None
     """The suspect that the ledger named when the partition was taken, until it is settled."""
-    _written: tuple[int, int | None, int | None] | None = field(default=None, init=False)
+    begins_below: int = 0
+    """All events of all turns that have begun lie below this offset."""
+    _last_begun: int = field(default=0, init=False)
+    _begun_when_written: int = field(default=0, init=False)
+    _written: tuple[int, int | None, int | None, int] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._last_begun = self._begun_when_written = self.begins_below
 
     @property
     def is_careful(self) -> bool:
@@ -50,9 +62,23 @@ class Suspicion:
         """A condemned event stays named until its dead letter is committed."""
         return self.suspect if self.condemned is None else self.condemned
 
+    def reserve(self) -> None:
+        """The ledger is about to be written: as far as it goes without another transaction, turns may begin then."""
+        ahead = max(_AHEAD, 2 * (self._last_begun - self._begun_when_written))
+        self.begins_below = max(self.begins_below, self._last_begun + ahead)
+
     def written(self) -> None:
         """The fields as they are now were committed."""
         self._written = self._fields
+        self._begun_when_written = self._last_begun
+
+    def may_begin(self, offset: int) -> bool:
+        """Whether a turn whose last event is at `offset` may begin; otherwise the next transaction allows it."""
+        self._last_begun = max(self._last_begun, offset)
+        if self._written is not None and offset < self._written[3]:
+            return True
+        self.reserve()
+        return False
 
     def names(self, offset: int) -> bool:
         """Whether a crash from now on would be laid to this event, or to one that is condemned already."""
@@ -70,8 +96,8 @@ class Suspicion:
             self.starts, self.careful_to = 0, None
 
     @property
-    def _fields(self) -> tuple[int, int | None, int | None]:
-        return self.starts, self.careful_to, self.in_ledger
+    def _fields(self) -> tuple[int, int | None, int | None, int]:
+        return self.starts, self.careful_to, self.in_ledger, self.begins_below
 
 
 class Suspected(Protocol):

@@ -173,7 +173,12 @@ class Taking:
         condemned = start.condemned if start.condemned is not None else before.condemned
         if condemned not in start.open:
             condemned = None
-        assignment.suspicion = Suspicion(starts=start.starts, careful_to=start.careful_to, condemned=condemned)
+        assignment.suspicion = Suspicion(
+            starts=start.starts,
+            careful_to=start.careful_to,
+            condemned=condemned,
+            begins_below=start.open[0] if start.open else start.next,
+        )
         self._held[assignment.partition] = (start.term, assignment.suspicion)
         if assignment.suspicion.is_careful:
             sentence = (

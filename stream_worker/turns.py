@@ -431,7 +431,8 @@ class Turns:
             deadline = turn.deadline
             self._stop(phase)
             phase = Resting(turn, moment.monotonic, turn.failures, turn.successes_seen)
-            if pending.hold_until_ms > moment.wall_ms and not pending.is_withdrawn:
+            waits = pending.hold_until_ms > moment.wall_ms or not assignment.suspicion.may_begin(pending.last_offset)
+            if waits and not pending.is_withdrawn:
                 self._previews.void(turn.ref, moment)
                 self._rest(assignment, phase, pending, moment)
                 return
@@ -501,7 +502,7 @@ class Turns:
         elif isinstance(phase, Resting):
             if moment.monotonic < phase.until:
                 return
-            if self._may_run(assignment, phase.turn):
+            if self._may_run(assignment, pending):
                 self._begin_again(assignment, phase, pending, moment)
             else:
                 self._running.set_timer(moment.monotonic + _SUSPECT_CHECK_S, ref)
@@ -512,8 +513,11 @@ class Turns:
             message = f"the turn took longer than admission.max_turn_ms ({self._limits.max_turn_ms} ms)"
             self._count_attempt(assignment, phase.turn, DeadLetterReason.TURN_TIMEOUT, message, moment)
 
-    def _may_run(self, assignment: Assignment, turn: Turn) -> bool:
+    def _may_run(self, assignment: Assignment, pending: PendingTurn) -> bool:
         """Whether a turn that rested may go on: while there is a suspect to be found, one at a time."""
+        if not assignment.suspicion.may_begin(pending.last_offset):
+            return False
         if not self._caution.is_on:
             return True
-        return self._running.all_resting and self._caution.allows(assignment, turn.conversation, turn.first.offset)
+        first = pending.first
+        return self._running.all_resting and self._caution.allows(assignment, first.conversation, first.offset)

@@ -42,6 +42,8 @@ class LedgerRecord:
     starts: int = 0
     careful_to: int | None = None
     suspect: int | None = None
+    begins_below: int | None = None
+    """No turn had begun with an event at or behind this offset; None in ledgers of older releases."""
     redriven_to: int = 0
     """Below this lie events that a person sent here again by moving the group's offset back."""
     redriven_in: int = 0
@@ -72,6 +74,7 @@ def load_ledger(raw: bytes, partition: int) -> LedgerRecord:
             starts=int(fields["starts"]),
             careful_to=fields["careful_to"],
             suspect=fields["suspect"],
+            begins_below=fields.get("begins_below"),
             redriven_to=int(fields.get("redriven_to", 0)),
             redriven_in=int(fields.get("redriven_in", 0)),
         )

@@ -40,6 +40,11 @@ class PendingTurn(Struct, frozen=True, dict=True):
         return self.arrivals[0]
 
     @property
+    def last_offset(self) -> int:
+        """Of the last event: the others lie before it."""
+        return self.arrivals[-1].offset
+
+    @property
     def trigger(self) -> Trigger | None:
         event = self.first.event
         return event if isinstance(event, Trigger) else None

@@ -70,7 +70,8 @@ def reconcile(
 ) -> Start:
     """Raises PartitionRefused, naming what cures it, where the worker must not guess.
 
-    `most_in_hand`: no worker has more events of a partition in hand. `term_held`: the term under which this very
+    `most_in_hand`: no worker has more events of a partition in hand; for ledgers that do not say how far turns had
+    begun. `term_held`: the term under which this very
     process had the partition last; a ledger of that term says of no crash, as the process lives.
     """
     if record is None:
@@ -122,8 +123,11 @@ def _continued(
         # Found: the search is over, and what else was in hand need not run alone.
         return replace(start, condemned=record.suspect)
     starts = record.starts + (0 if record.released or survived else 1)
-    # All that was in hand at the first crash lay before the end of the topic as it is now.
-    careful_to = record.careful_to if record.careful_to is not None else min(record.next + most_in_hand, facts.end)
+    careful_to = record.careful_to
+    if careful_to is None:
+        # What had begun before the first crash lies before the end of the topic as it is now.
+        begun = record.begins_below if record.begins_below is not None else record.next + most_in_hand
+        careful_to = min(begun, facts.end)
     if not starts or group_offset >= careful_to:
         return start
     return replace(start, starts=starts, careful_to=careful_to)

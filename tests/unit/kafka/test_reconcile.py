@@ -25,6 +25,7 @@ def _ledger(
     starts: int = 0,
     careful_to: int | None = None,
     suspect: int | None = None,
+    begins_below: int | None = None,
 ) -> LedgerRecord:
     return LedgerRecord(
         topic_id="topic-1",
@@ -37,6 +38,7 @@ def _ledger(
         starts=starts,
         careful_to=careful_to,
         suspect=suspect,
+        begins_below=begins_below,
     )
 
 
@@ -62,6 +64,8 @@ def test_crashes_count_until_all_that_was_in_hand_has_settled() -> None:
     first = _reconcile(_facts(40), _ledger(50, 40))
     assert (first.starts, first.careful_to) == (1, 70), "past the most that may have been in hand"
     assert _reconcile(_facts(40, end=55), _ledger(50, 40)).careful_to == 55, "the topic had no more"
+    said = _reconcile(_facts(40), _ledger(50, 40, begins_below=46))
+    assert said.careful_to == 46, "what waited behind it had not begun"
     again = _reconcile(_facts(60), _ledger(80, 60, starts=1, careful_to=70))
     assert (again.starts, again.careful_to) == (2, 70), "the mark stays where the first crash put it"
     released = _reconcile(_facts(60), _ledger(80, 60, released=True, starts=2, careful_to=70))

@@ -155,6 +155,40 @@ def test_crashes_that_are_not_counted_never_end() -> None:
         poison_is_found(_rig(), [0, 1, 2, 3], 2, workers=1)
 
 
+_JOINED = {"on_new_message": "interrupt", "merge_window_ms": 50, "max_hold_ms": 1_000}
+
+
+@pytest.mark.parametrize("taking", [{}, _JOINED])
+def test_a_poison_far_behind_what_ran_before_is_found_as_well(taking: dict[str, Any]) -> None:
+    """In the middle of a burst of one conversation, beside others that are long through."""
+    admission = {"max_waiting_events": 500, **taking}
+    conversations = [*range(1, 4), *[0] * 90, *range(1, 4)]
+    poison_is_found(_rig(admission=admission), conversations, 80, workers=1)
+    with (
+        _planted(Suspicion, "may_begin", lambda self, offset: True),
+        _planted(Suspicion, "reserve", lambda self: None),
+        pytest.raises(AssertionError, match="not settled"),
+    ):
+        poison_is_found(_rig(admission=admission), conversations, 80, workers=1)
+
+
+def test_two_kills_amid_a_backlog_slow_down_what_had_begun_and_no_more() -> None:
+    """A hundred turns alone would take longer than this."""
+    admission = {"max_running_turns": 8, "max_waiting_events": 1_000}
+    rig = Rig(settings(topics={"partitions": 1}, admission=admission), seconds=lambda _: 0.1)
+    for number in range(1_000):
+        rig.send(f"c-{number % 50}", message_id=f"m-{number}", text="hello")
+    for crashes in range(2):
+        rig.start(f"w{crashes}")
+        while _ledgers(rig)[-1:] == [] or _ledgers(rig)[-1].starts < crashes:
+            rig.run(0.2)
+        rig.kill(f"w{crashes}")
+    rig.start("w2")
+    rig.run(60.0, step=0.02)
+    assert any(ledger.starts == 2 for ledger in _ledgers(rig)), "nobody was careful"
+    assert _ledgers(rig)[-1].starts == 0, "what only waited runs alone"
+
+
 def test_clients_that_are_replaced_make_no_event_a_suspect() -> None:
     """The process lives, so what ran was not its end: not even where it happens twice with one turn running."""
     rig = Rig(settings(), seconds=lambda _: 5.0)
