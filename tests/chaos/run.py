@@ -31,7 +31,7 @@ from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings
 from tests.chaos.actions import ACTIONS, Undo
 from tests.chaos.crew import Crew
-from tests.chaos.gaps import longest_by_fault
+from tests.chaos.gaps import Gap, longest_by_fault, worst
 from tests.chaos.history import History, read_history
 from tests.chaos.network import Network, find_toxiproxy
 from tests.chaos.traffic import traffic
@@ -58,6 +58,7 @@ class Plan:
     minutes: float
     chatlogs: Path
     folder: Path
+    is_kept: bool = False
     protocol: str = "classic"
     only: frozenset[str] = frozenset()
     bug: Bug | None = None
@@ -76,7 +77,8 @@ def main() -> None:
     if report["violation"] is not None:
         print(f"Violation found; the history is {plan.folder / 'history.jsonl'}", file=sys.stderr)
         sys.exit(1)
-    shutil.rmtree(plan.folder, ignore_errors=True)
+    if not plan.is_kept:
+        shutil.rmtree(plan.folder, ignore_errors=True)
 
 
 def chaos(plan: Plan) -> dict[str, Any]:
@@ -101,7 +103,11 @@ def chaos(plan: Plan) -> dict[str, Any]:
         if violation is not None:
             verdict["violation"] = f"{verdict['violation'] or ''} {violation}".strip()
     if "checked" in verdict:
-        verdict["longest_gap_s"] = longest_by_fault(verdict["checked"].pop("gaps"), _faults(plan))
+        found = [Gap(*each) for each in verdict["checked"].pop("gaps")]
+        entries = read_history(plan.folder / "history.jsonl")
+        faults = [(entry["wall_ms"], entry["action"]) for entry in entries if entry["what"] == "action"]
+        verdict["longest_gap_s"] = longest_by_fault(found, faults)
+        verdict["worst_gaps"] = worst(found, faults, entries[0]["wall_ms"])
     return {"seed": plan.seed, "bug": plan.bug} | _figures(plan) | verdict
 
 
@@ -219,11 +225,6 @@ def _check(world: World, plan: Plan) -> dict[str, Any]:
     return {"violation": done.stdout[:1_000] + done.stderr[-1_000:]}
 
 
-def _faults(plan: Plan) -> list[tuple[int, str]]:
-    entries = read_history(plan.folder / "history.jsonl")
-    return [(entry["wall_ms"], entry["action"]) for entry in entries if entry["what"] == "action"]
-
-
 def _figures(plan: Plan) -> dict[str, Any]:
     """What was done, by kind, and how the workers fared."""
     entries = read_history(plan.folder / "history.jsonl")
@@ -261,6 +262,7 @@ def _plan() -> Plan:
         protocol=parsed.protocol,
         only=frozenset(parsed.only),
         bug=parsed.bug,
+        is_kept=parsed.folder is not None,
         folder=parsed.folder or Path(tempfile.mkdtemp(prefix="chaos-")),
     )
 

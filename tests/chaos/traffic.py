@@ -1,4 +1,4 @@
-"""What people write: chat logs with their bursts, squeezed into the time of a run; or bursts drawn from a seed.
+"""What people write: chat logs with their bursts, many rooms side by side; or bursts drawn from a seed.
 
 Now and then a human takes a conversation over, writes in it and gives it back, and a gateway sends a message twice.
 """
@@ -8,13 +8,15 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
 
 import orjson
 
-_LONGEST_GAP_MS = 60_000
-"""Nights and weekends of a log are left out."""
+#: When something was said in milliseconds since the epoch, by whom, and what.
+Line = tuple[int, str, str]
+_SQUEEZED = 10
+"""How much faster people write than they did: so that a message often meets the turn of the one before."""
 _AGAIN_AFTER_S = 2.0
 """Late enough that what is sent twice has been answered, as a rule."""
 
@@ -41,10 +43,8 @@ class Said:
 def traffic(chatlogs: Path, seed: int, events: int, seconds: float) -> list[Said]:
     """Messages of a stretch of the rooms' logs, or drawn bursts where there are no logs."""
     chance = random.Random(seed)
-    said = _from_logs(chatlogs, chance, events) if chatlogs.is_dir() else list(_drawn(chance, events))
-    longest = said[-1].at_s or 1.0
-    paced = [replace(each, at_s=each.at_s / longest * seconds) for each in said]
-    return sorted(_with_humans(chance, paced), key=lambda each: each.at_s)[:events]
+    said = _from_logs(chatlogs, chance, events, seconds) if chatlogs.is_dir() else _drawn(chance, events, seconds)
+    return sorted(_with_humans(chance, said), key=lambda each: each.at_s)[:events]
 
 
 def _with_humans(chance: random.Random, said: Sequence[Said]) -> Iterator[Said]:
@@ -65,32 +65,35 @@ def _with_humans(chance: random.Random, said: Sequence[Said]) -> Iterator[Said]:
             yield Said(each.at_s + _AGAIN_AFTER_S, conversation, "", Kind.AGAIN)
 
 
-def _from_logs(chatlogs: Path, chance: random.Random, events: int) -> list[Said]:
-    """Each author of a room talks to the bot alone: their messages keep their bursts and their order."""
-    files = sorted(chatlogs.glob("*.jsonl.xz"))
-    lines = [line for file in files for line in _read(file)]
-    start = chance.randrange(max(1, len(lines) - events))
-    chosen = list(islice(lines, start, start + events))
-    while len(chosen) < events:
-        chosen += lines[: events - len(chosen)]
-    said, at_ms, before = [], 0, chosen[0]
-    for line in chosen:
-        at_ms += min(_LONGEST_GAP_MS, max(0, line[0] - before[0]))
-        before = line
-        said.append(Said(at_ms / 1000, line[1], line[2]))
-    return said
+def _from_logs(chatlogs: Path, chance: random.Random, events: int, seconds: float) -> list[Said]:
+    """Stretches of the rooms' logs, side by side. In each an author talks to the bot alone, in their own bursts."""
+    stretches = list(_stretches(chatlogs, seconds * _SQUEEZED * 1000))
+    said: list[Said] = []
+    while len(said) < events:
+        number = len(said)
+        first_ms, lines = chance.choice(stretches)
+        said += [Said((ms - first_ms) / 1000 / _SQUEEZED, f"{user}:{number}", text) for ms, user, text in lines]
+    return sorted(said[:events], key=lambda each: each.at_s)
 
 
-def _read(file: Path) -> Iterator[tuple[int, str, str]]:
+def _stretches(chatlogs: Path, length_ms: float) -> Iterator[tuple[int, list[Line]]]:
+    """What was said in a room in each such time in which anything was, and when that time began."""
+    for file in sorted(chatlogs.glob("*.jsonl.xz")):
+        for slot, lines in groupby(_read(file), key=lambda line: line[0] // length_ms):
+            yield int(slot * length_ms), list(lines)
+
+
+def _read(file: Path) -> Iterator[Line]:
     with lzma.open(file) as lines:
         for line in lines:
             message = orjson.loads(line)
             yield message["ts_ms"], f"{message['room']}:{message['user']}", message["text"]
 
 
-def _drawn(chance: random.Random, events: int) -> Iterator[Said]:
+def _drawn(chance: random.Random, events: int, seconds: float) -> list[Said]:
     """Half of the messages follow the one before within moments, by the same person."""
     people: Sequence[str] = [f"c-{number}" for number in range(60)]
+    said: list[Said] = []
     at_s, person = 0.0, people[0]
     for number in range(events):
         if chance.random() < 0.5:
@@ -98,4 +101,6 @@ def _drawn(chance: random.Random, events: int) -> Iterator[Said]:
         else:
             at_s += chance.expovariate(2.0)
             person = chance.choice(people)
-        yield Said(at_s, person, f"text {number}")
+        said.append(Said(at_s, person, f"text {number}"))
+    longest = at_s or 1.0
+    return [replace(each, at_s=each.at_s / longest * seconds) for each in said]
