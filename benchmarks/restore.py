@@ -39,6 +39,7 @@ from tests.unit.worker.rig import Journal
 
 _PARTITIONS = 8
 _PROBE_EVERY_S = 0.05
+_QUIET_S = 6.0
 _BOUND_S = {"from_the_changelog": 10.0, "with_a_local_copy": 1.0}
 
 
@@ -154,14 +155,16 @@ def _beside_a_restore(settings: Settings, folder: Path) -> dict[str, object]:
             if len(cluster.workers["a"].worker._assignments) != _PARTITIONS // 2:
                 own = []
         probes = [conversation_in(partition, _PARTITIONS, "probe") for partition in own]
-        cluster.crash("a")
+        # It is not polled any more, but has its partitions until its clients are gone.
+        gone = cluster.workers.pop("a")
         before = time.monotonic()
-        quiet = _waits(cluster, probes, lambda: time.monotonic() < before + 3.0)
+        quiet = _waits(cluster, probes, lambda: time.monotonic() < before + _QUIET_S)
         # What it had a copy of from before the split is thrown away: the share is restored in full.
         for number in range(_PARTITIONS):
             if number not in own:
                 survivor.worker._store.begin(number, "")
         taken = len(survivor.journal.restored)
+        gone.edge.close()
         restoring = _waits(cluster, probes, lambda: len(survivor.journal.restored) < taken + _PARTITIONS // 2)
         return {
             "records": sum(survivor.journal.restored[taken:]),

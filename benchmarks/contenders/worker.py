@@ -78,9 +78,9 @@ def bot(kind: str) -> Bot:
 
 
 def _named_wait(order: Generate) -> float:
-    """The seconds that the message names; the reply has one word."""
+    """The seconds that the message names, or the first of several that were joined; the reply has one word."""
     assert isinstance(order.prompt, PromptMessages)
-    return float(order.prompt.messages[-1].text)
+    return float(order.prompt.messages[-1].text.split()[0])
 
 
 def build(settings: Settings, kind: str, folder: Path) -> tuple[Worker, Counting]:

@@ -74,12 +74,15 @@ Placement = Queued | Shed | Repeated | Restart | Preempt
 
 
 class Mailbox:
-    __slots__ = ("_limit", "_running", "_waiting")
+    __slots__ = ("_counted", "_limit", "_running", "_waiting")
 
     def __init__(self, max_waiting_events: int) -> None:
         self._limit = max_waiting_events
         self._waiting: deque[Waiting] = deque()
         self._running: PendingTurn | None = None
+        # Identities of all that it holds, and how many events wait. Kept until something changes: thousands that are
+        # shed from a full mailbox change nothing.
+        self._counted: tuple[frozenset[str], int] | None = None
 
     @property
     def running(self) -> PendingTurn | None:
@@ -91,7 +94,7 @@ class Mailbox:
 
     @property
     def waiting_events(self) -> int:
-        return sum(len(entry.arrivals) if isinstance(entry, PendingTurn) else 1 for entry in self._waiting)
+        return self._count()[1]
 
     def put(
         self, arrival: Arrival, taking: TurnTaking = QUEUED, now_ms: int = 0, *, preempts: bool = False
@@ -100,6 +103,12 @@ class Mailbox:
 
         One that `preempts` ends what runs and what waits.
         """
+        placement = self._place(arrival, taking, now_ms, preempts=preempts)
+        if not isinstance(placement, Shed | Repeated):
+            self._counted = None
+        return placement
+
+    def _place(self, arrival: Arrival, taking: TurnTaking, now_ms: int, *, preempts: bool) -> Placement:
         if not self.is_empty and self._holds(arrival):
             return Repeated()
         if preempts:
@@ -120,7 +129,7 @@ class Mailbox:
     def take_all(self) -> tuple[Arrival, ...]:
         """Every event, that of the running turn too, to be placed anew; the mailbox is empty after it."""
         entries = [*([self._running] if self._running is not None else []), *self._waiting]
-        self._running = None
+        self._running = self._counted = None
         self._waiting.clear()
         return tuple(
             arrival
@@ -132,6 +141,7 @@ class Mailbox:
         """What may start or be applied now; a turn then runs until `finish` or `take_all`."""
         if self._running is not None or not self._waiting:
             return None
+        self._counted = None
         entry = self._waiting.popleft()
         if isinstance(entry, PendingTurn):
             self._running = entry
@@ -139,7 +149,7 @@ class Mailbox:
 
     def finish(self) -> None:
         """The running turn has settled."""
-        self._running = None
+        self._running = self._counted = None
 
     def _queue(self, arrival: Arrival, taking: TurnTaking, now_ms: int) -> Placement:
         may_be_shed = starts_turn(arrival) or isinstance(arrival.event, _MAY_BE_SHED)
@@ -206,14 +216,18 @@ class Mailbox:
         )
 
     def _holds(self, arrival: Arrival) -> bool:
-        if arrival.headers.redrive:
-            return False
-        if self._running is not None and self._running.holds(arrival):
-            return True
-        return any(
-            entry.holds(arrival) if isinstance(entry, PendingTurn) else entry.arrival.identity == arrival.identity
-            for entry in self._waiting
-        )
+        return not arrival.headers.redrive and arrival.identity in self._count()[0]
+
+    def _count(self) -> tuple[frozenset[str], int]:
+        if self._counted is None:
+            running = self._running.arrivals if self._running is not None else ()
+            waiting = [
+                arrival
+                for entry in self._waiting
+                for arrival in (entry.arrivals if isinstance(entry, PendingTurn) else (entry.arrival,))
+            ]
+            self._counted = frozenset(each.identity for each in (*running, *waiting)), len(waiting)
+        return self._counted
 
     def _join(self, target: str, arrival: Arrival) -> Placement | None:
         """A change of a message joins its turn; beyond the limit an edit waits behind it, for the history."""

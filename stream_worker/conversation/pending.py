@@ -97,9 +97,6 @@ class PendingTurn(Struct, frozen=True, dict=True):
         """Whether the message with that id belongs to this turn."""
         return any(is_named(each, target_id) for each in self.arrivals)
 
-    def holds(self, arrival: Arrival) -> bool:
-        return any(arrival.identity == each.identity for each in self.arrivals)
-
     def joined(self, arrival: Arrival, hold_until_ms: int | None = None) -> "PendingTurn":
         hold = self.hold_until_ms if hold_until_ms is None else hold_until_ms
         return replace(self, arrivals=(*self.arrivals, arrival), hold_until_ms=hold)

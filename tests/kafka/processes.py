@@ -78,6 +78,12 @@ class WorkerProcess:
         return self._process.poll() is None
 
     @property
+    def resident_megabytes(self) -> float:
+        """Memory that is in RAM, as Linux tells it."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1_024
+
+    @property
     def is_frozen(self) -> bool:
         how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, how) is not None

@@ -121,6 +121,10 @@ class TopicReader:
         return [(_number(letter[PARTITION]), _number(letter[OFFSET])) for letter in self.dead_letter_headers]
 
     @property
+    def dead_letter_values(self) -> list[bytes | None]:
+        return [message.value() for message in self._read(Role.DEAD_LETTERS)]
+
+    @property
     def dead_letter_headers(self) -> list[dict[str, object]]:
         return [dict(message.headers() or ()) for message in self._read(Role.DEAD_LETTERS)]
 
