@@ -7,6 +7,7 @@
     ├── ClientsBroken        drop every assignment, make new clients, join again
     ├── LocalStateUnusable   wipe the local copy, drop every assignment, restore from the changelog
     ├── PartitionRefused     this partition is not taken until a person has looked
+    ├── UnsafeChange         a change of the cluster that would lose something: nothing is changed; a person prepares it
     ├── StateUnreadable      the partition is refused; a conversation's state cannot be decoded
     └── Fatal                end the process; the group takes over
 
@@ -64,6 +65,10 @@ class Code(Enum):
     WORKER_START_FAILED = ("SW-K016", "The demo's worker did not start")
     GROUP_FOREIGN = ("SW-K020", "The group is used by another application")
     LEDGER_UNREADABLE = ("SW-K021", "The ledger cannot be decoded")
+    GROUP_BUSY = ("SW-K022", "The group has members, and must have none")
+    INPUT_UNSETTLED = ("SW-K023", "Events wait that must be settled first")
+    MOVE_UNFINISHED = ("SW-K024", "The state is being moved to another partition count")
+    STATE_MISPLACED = ("SW-K025", "State lies in a partition where it does not belong")
     STATE_NEWER = ("SW-S001", "State was written by a newer version")
     STATE_CORRUPT = ("SW-S002", "State cannot be decoded")
     STORE_FAILED = ("SW-S003", "The local state store failed")
@@ -117,6 +122,10 @@ class PartitionRefused(StreamWorkerError):
     def __init__(self, code: Code, message: str, *, partition: int) -> None:
         super().__init__(code, message)
         self.partition = partition
+
+
+class UnsafeChange(StreamWorkerError):
+    """A command was to change something that must not change as things stand; the message says what to do first."""
 
 
 class StateUnreadable(StreamWorkerError):

@@ -27,6 +27,7 @@ ON_A_BROKER = {
     "topics check",
     "topics create",
 }
+WITH_THE_WORKERS_STOPPED = {"topics repartition"}
 
 
 def assert_as_documented(command: str, printed: str, output: str) -> list[Any]:

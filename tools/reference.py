@@ -34,6 +34,7 @@ from stream_worker.errors import (
     PartitionRefused,
     StateUnreadable,
     StreamWorkerError,
+    UnsafeChange,
 )
 from stream_worker.kafka.topics import topic_table
 from stream_worker.observability.metric_table import BUILD_INFO, BUILD_INFO_HELP, PREFIX, TABLE
@@ -245,7 +246,7 @@ def exit_codes_page() -> str:
 
 
 _ENDING: tuple[StreamWorkerError, ...] = (
-    *(kind(Code.CLIENTS_BROKEN, "") for kind in (Misconfigured, Missing, StateUnreadable, Fatal)),
+    *(kind(Code.CLIENTS_BROKEN, "") for kind in (Misconfigured, Missing, StateUnreadable, UnsafeChange, Fatal)),
     PartitionRefused(Code.CLIENTS_BROKEN, "", partition=0),
 )
 

@@ -2,7 +2,14 @@
 
 from enum import IntEnum
 
-from stream_worker.errors import Misconfigured, Missing, PartitionRefused, StateUnreadable, StreamWorkerError
+from stream_worker.errors import (
+    Misconfigured,
+    Missing,
+    PartitionRefused,
+    StateUnreadable,
+    StreamWorkerError,
+    UnsafeChange,
+)
 
 
 class ExitCode(IntEnum):
@@ -47,7 +54,8 @@ _MEANINGS = {
     ExitCode.UNSAFE: (
         "refused as unsafe",
         "`init` into a folder that is not empty; a change without `--yes` where nobody can be asked; a dead letter "
-        "that was sent back before, without `--again`; state or offsets that cannot be trusted.",
+        "that was sent back before, without `--again`; `topics repartition` while workers run or events "
+        "wait; state or offsets that cannot be trusted.",
     ),
     ExitCode.NOTHING_TO_TEST: ("nothing to test", "`test` found no conversation."),
     ExitCode.INTERRUPTED: ("interrupted", "Ctrl-C, of every command but `run`. Nothing is lost or left running."),
@@ -60,7 +68,7 @@ def exit_code(error: StreamWorkerError) -> ExitCode:
             return ExitCode.WRONG_USAGE
         case Missing():
             return ExitCode.MISSING
-        case PartitionRefused() | StateUnreadable():
+        case PartitionRefused() | StateUnreadable() | UnsafeChange():
             return ExitCode.UNSAFE
         case _:
             return ExitCode.FINDINGS

@@ -1,4 +1,4 @@
-"""`topics`: create what a worker needs, and check what is there."""
+"""`topics`: create what a worker needs, check what is there, and move state to more partitions."""
 
 from typing import Annotated
 
@@ -9,7 +9,9 @@ from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
 from stream_worker.cli.output import Format, FormatOption, print_rows
 
-app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    help="Create and check the topics, and give them more partitions.", no_args_is_help=True, rich_markup_mode="rich"
+)
 
 
 @app.command(epilog="Example: stream-worker topics create --dry-run")
@@ -49,3 +51,40 @@ def check(config: ConfigOption = None, kafka: KafkaOption = None, output: Format
     print_rows(findings, ("severity", "topic", "what", "why", "cure"), output)
     if findings:
         raise typer.Exit(ExitCode.FINDINGS)
+
+
+@app.command(epilog="Example: stream-worker topics repartition --to 192 --dry-run")
+def repartition(
+    to: Annotated[int, typer.Option("--to", help="How many partitions the input is to have.", min=1, max=10_000)],
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be moved, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Give the input and the changelog more partitions, and move every conversation's state to its new one.
+
+    Producers and workers must be stopped, and every event settled: it refuses otherwise, with exit code 4 and nothing
+    changed. Until it has ended no worker starts. After a crash run it again: it goes on where it was.
+    """
+    from stream_worker.kafka.repartition import Repartition
+    from stream_worker.settings.loader import load_settings
+
+    settings = load_settings(settings_file(config), flags(kafka))
+    repartition = Repartition(settings, to, lambda text: typer.echo(text, err=True))
+    if dry_run or not yes:
+        found = repartition.look()
+        if not dry_run:
+            ask_first(
+                f"Move {found.moved} of {found.conversations} conversations of {settings.application_id} from "
+                f"{found.partitions_before} to {to} partitions? The count cannot be lowered again."
+            )
+    if not dry_run:
+        found = repartition.run()
+    print_rows(found.partitions, ("partition", "before", "after"), output, document=found)
+    verb = "moved" if found.done else "would be moved"
+    typer.echo(
+        f"{found.moved} of {found.conversations} conversations {verb}, {found.carried} events carried over.", err=True
+    )
+    if found.done and settings.topics.partitions != to:
+        typer.echo(f"Now set topics.partitions to {to} in stream-worker.yaml, before the workers start.", err=True)

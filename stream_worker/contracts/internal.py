@@ -5,6 +5,7 @@ called corrupt. A release reads a new format before any release writes it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,24 @@ def state_key(conversation: str) -> bytes:
 
 def ledger_key(partition: int) -> bytes:
     return LEDGER_PREFIX + b"%d" % partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """States are on their way to another partition count; it stands in every ledger until all have arrived."""
+
+    origin: int
+    """The count that was."""
+    target: int
+    """The count that will be."""
+    conversations: int | None = None
+    """How many states there are, once they were counted."""
+    fingerprint: str = ""
+    """Of all of them, wherever they lie."""
+
+
+MOVING_PARTITIONS = 0
+"""A ledger's `partitions` during a move: no topic has so many, so a worker of any version refuses the partition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +67,9 @@ class LedgerRecord:
     """Below this lie events that a person sent here again by moving the group's offset back."""
     redriven_in: int = 0
     """The term in which that was found; it names the redrive."""
+
+    moving: Move | None = None
+    """Nobody may take the partition before this is None again."""
 
     def dump(self) -> bytes:
         return orjson.dumps(self)
@@ -77,6 +99,7 @@ def load_ledger(raw: bytes, partition: int) -> LedgerRecord:
             begins_below=fields.get("begins_below"),
             redriven_to=int(fields.get("redriven_to", 0)),
             redriven_in=int(fields.get("redriven_in", 0)),
+            moving=_load_move(fields.get("moving")),
         )
         if ledger.partition != partition or any(offset >= ledger.next for offset in ledger.open):
             raise ValueError("not the ledger of this partition, or one that no worker wrote")
@@ -88,3 +111,15 @@ def load_ledger(raw: bytes, partition: int) -> LedgerRecord:
             "on from the group's offset without it, run `stream-worker run --adopt-group` once",
             partition=partition,
         ) from error
+
+
+def _load_move(fields: Any) -> Move | None:
+    if fields is None:
+        return None
+    conversations = fields["conversations"]
+    return Move(
+        origin=int(fields["origin"]),
+        target=int(fields["target"]),
+        conversations=None if conversations is None else int(conversations),
+        fingerprint=str(fields["fingerprint"]),
+    )

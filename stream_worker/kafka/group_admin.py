@@ -73,6 +73,18 @@ def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
     )
 
 
+def members_of(admin: AdminClient, group: str) -> list[str]:
+    """Who is in the group now, each with its host. Raises Missing when no broker answers, Fatal without the rights."""
+    (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
+    try:
+        members = answered(described, _CALL_S).members
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return []
+        raise translated(error.args[0]) from error
+    return sorted(f"{member.group_instance_id or member.member_id} ({member.host})" for member in members)
+
+
 def refuse_foreign_group(admin: AdminClient, settings: Settings) -> None:
     """Raises Misconfigured where another application uses a group of our name: the two would take turns to lose events.
 

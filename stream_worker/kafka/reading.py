@@ -6,30 +6,57 @@ from collections.abc import Iterator, Mapping, Sequence
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream_worker.errors import Code, Missing
+from stream_worker.errors import Code, Missing, UnsafeChange
 from stream_worker.kafka.client_settings import restore_settings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import beyond_repair, translated
+from stream_worker.kafka.subscription import headers_of
 from stream_worker.record import Record
 from stream_worker.settings import Settings
 
 _CALL_S = 5.0
 _SILENT_S = 10.0
+_RETRY_S = 0.2
 _BATCH = 1_000
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 def ends(admin: AdminClient, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Start and committed end of each partition. Raises Missing or Fatal."""
-    bounds = []
-    for which in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(topic, number): which for number in partitions}
-        found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_CALL_S)
-        try:
-            bounds.append({place.partition: future.result().offset for place, future in found.items()})
-        except KafkaException as error:
-            raise translated(error.args[0], topic) from error
-    first, last = bounds
+    first = _offsets(admin, topic, partitions, _EARLIEST, IsolationLevel.READ_COMMITTED)
+    last = _offsets(admin, topic, partitions, _LATEST, IsolationLevel.READ_COMMITTED)
     return {number: (first[number], last[number]) for number in partitions}
+
+
+def true_ends(admin: AdminClient, topic: str, partitions: Sequence[int], within_s: float) -> dict[int, tuple[int, int]]:
+    """Start and end of each partition, once every transaction that is open now has ended.
+
+    Raises Missing, Fatal, or UnsafeChange for a transaction that is open for longer than `within_s`.
+    """
+    last = _offsets(admin, topic, partitions, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+    deadline = time.monotonic() + within_s
+    while held := [number for number, (_, stable) in ends(admin, topic, partitions).items() if stable < last[number]]:
+        if time.monotonic() > deadline:
+            raise UnsafeChange(
+                Code.OFFSET_UNSTABLE,
+                f"{topic} partition {held[0]}: a transaction is open for more than {within_s:.0f} s; find it with "
+                f"`kafka-transactions.sh find-hanging --topic {topic} --partition {held[0]}`, and abort it",
+            )
+        time.sleep(_RETRY_S)
+    first = _offsets(admin, topic, partitions, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+    return {number: (first[number], last[number]) for number in partitions}
+
+
+def _offsets(
+    admin: AdminClient, topic: str, partitions: Sequence[int], which: OffsetSpec, isolation: IsolationLevel
+) -> dict[int, int]:
+    asked = {TopicPartition(topic, number): which for number in partitions}
+    found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_CALL_S)
+    try:
+        return {place.partition: future.result().offset for place, future in found.items()}
+    except KafkaException as error:
+        raise translated(error.args[0], topic) from error
 
 
 def records(settings: Settings, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Record]:
@@ -55,7 +82,7 @@ def records(settings: Settings, topic: str, ranges: Mapping[int, tuple[int, int]
                         del open_ranges[number]
                     continue
                 if offset < open_ranges[number][1]:
-                    headers = message.headers()
+                    headers = headers_of(message)
                     yield Record(
                         topic,
                         number,
@@ -63,7 +90,8 @@ def records(settings: Settings, topic: str, ranges: Mapping[int, tuple[int, int]
                         message.timestamp()[1],
                         message.key(),
                         message.value(),
-                        tuple(headers) if headers else (),  # type: ignore[arg-type]  # read as pairs of bytes, always
+                        headers or (),
+                        headers_readable=headers is not None,
                     )
                 if offset + 1 >= open_ranges[number][1]:
                     del open_ranges[number]

@@ -76,6 +76,14 @@ def reconcile(
     """
     if record is None:
         return _without_ledger(partition, facts, names, from_earliest=from_earliest, adopt_group=adopt_group)
+    if record.moving is not None:
+        raise PartitionRefused(
+            Code.MOVE_UNFINISHED,
+            f"partition {partition}: states are being moved from {record.moving.origin} to {record.moving.target} "
+            f"partitions: stop this worker, let `stream-worker topics repartition --to {record.moving.target}` end "
+            "(run it again where nobody does), and start the workers then",
+            partition=partition,
+        )
     if (record.topic_id, record.partitions) != (facts.topic_id, facts.partitions):
         raise PartitionRefused(
             Code.LEDGER_FOREIGN,

@@ -1,21 +1,21 @@
-"""Topics on a cluster: made where they are missing, described, measured. Changes nothing that exists."""
+"""Topics on a cluster: made where they are missing, described, measured, and given more partitions."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_admin
-from stream_worker.kafka.faults import translated
+from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find, nearest_topic
-from stream_worker.kafka.topic_lookup import topic_names
+from stream_worker.kafka.topic_lookup import partitions_of, topic_names
 from stream_worker.kafka.topics import TopicSpec, topic_table
 from stream_worker.settings import Settings
 
@@ -66,6 +66,32 @@ def create(admin: AdminClient, specs: Sequence[TopicSpec], *, dry_run: bool = Fa
     reports = [_report(spec, futures[spec.name], made) for spec in specs]
     _await_leaders(admin, [report.topic for report in reports if report.result is Creation.CREATED])
     return reports
+
+
+def grow(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Gives a topic so many partitions; when it returns, each can be written to. One that has them stays as it is.
+
+    Raises Missing when no broker answers, Fatal without the rights, Misconfigured where the cluster refuses the count.
+    """
+    if len(partitions_of(admin, topic)) >= partitions:
+        return
+    (future,) = admin.create_partitions(
+        [NewPartitions(topic, partitions)], operation_timeout=_CALL_TIMEOUT_S, request_timeout=_CALL_TIMEOUT_S
+    ).values()
+    try:
+        future.result()
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        if _unanswered(error) or beyond_repair(error) is not None:
+            raise translated(error, topic) from exception
+        raise Misconfigured(
+            Code.TOPIC_MISMATCH, f"{topic} cannot have {partitions} partitions ({error.name()}): {error.str()}"
+        ) from exception
+    _await(
+        admin,
+        lambda: _led_partitions(admin, topic) >= partitions,
+        f"{topic} has {partitions} partitions, but not a leader of each",
+    )
 
 
 def check(admin: AdminClient, settings: Settings) -> list[Finding]:
@@ -137,17 +163,24 @@ def _report(spec: TopicSpec, future: "Future[None]", made: Creation) -> Creation
 
 def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
     """A topic is created before every broker knows of it; a producer would be told that it does not exist."""
+    wanted = set(names)
+    _await(admin, lambda: wanted <= _led_topics(admin), f"{', '.join(sorted(wanted))} created, but without a leader")
+
+
+def _await(admin: AdminClient, condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _VISIBLE_DEADLINE_S
-    waiting = set(names)
-    while waiting:
-        waiting -= _led_topics(admin)
-        if waiting and time.monotonic() > deadline:
-            raise Missing(
-                Code.TOPIC_MISSING,
-                f"{', '.join(sorted(waiting))} created, but without a leader after {_VISIBLE_DEADLINE_S:.0f} s",
-            )
-        if waiting:
-            admin.poll(0.05)
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Missing(Code.TOPIC_MISSING, f"{what} after {_VISIBLE_DEADLINE_S:.0f} s")
+        admin.poll(0.05)
+
+
+def _led_partitions(admin: AdminClient, topic: str) -> int:
+    try:
+        partitions = admin.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic].partitions
+    except KafkaException as exception:
+        raise translated(exception.args[0], topic) from exception
+    return sum(partition.leader >= 0 for partition in partitions.values())
 
 
 def _led_topics(admin: AdminClient) -> set[str]:

@@ -195,7 +195,9 @@ class _Inspection:
                 spec.name,
                 f"It has {facts.partitions} partitions, the input has {events.partitions}",
                 "The state of an input partition lives in the changelog partition of the same number.",
-                f"only where no worker of this application has ever run: kafka-topics.sh --bootstrap-server "
+                f"stop the workers and run stream-worker topics repartition --to "
+                f"{max(facts.partitions, events.partitions)}, also where that was begun and did not end; or, only "
+                f"where no worker of this application has ever run: kafka-topics.sh --bootstrap-server "
                 f"{self.bootstrap_servers} --delete --topic {spec.name}, then stream-worker topics create",
             )
         for name in ("segment.ms", "max.compaction.lag.ms"):

@@ -35,6 +35,8 @@ NOT_TYPED = {
     "stream-worker nlu evaluate heads nlu.yml --folds 5": "takes a minute; the commands' examples run it",
     "stream-worker nlu evaluate heads nlu.yml --folds 5 --fail-under 0.85": "as above",
     "stream-worker nlu train nlu.yml -o heads": "`stream-worker test` has trained them",
+    "stream-worker topics repartition --to 4 --dry-run": "with the workers stopped: test_operations.py types it",
+    "stream-worker topics repartition --to 4 --yes": "as above",
     "stream-worker status --watch --exit-when-healthy --timeout 60 --worker http://127.0.0.1:9464": "another port here",
 }
 #: Findings are no failure of the command.

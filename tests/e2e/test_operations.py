@@ -12,7 +12,9 @@ from tests.kafka.cluster import QUICK, Cluster
 from tests.kafka.conftest import SettingsFor, broker, settings_for  # noqa: F401
 from tests.settings_file import written
 
-_PAGES = ("poison-event", "restore", "full-disk", "stuck-lag", "zombie")
+_PAGES = ("poison-event", "restore", "full-disk", "stuck-lag", "zombie", "rollback", "repartition")
+_MAY_FIND = ("topics check", "config check")
+"""The former says what to set after a repartition; the latter misses a bot here, and test_docs.py types it with one."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -42,4 +44,5 @@ def test_every_command_of_the_pages_runs(
     monkeypatch.chdir(tmp_path)
     for command in dict.fromkeys(each for page in _PAGES for each in _commands(page)):
         done = CliRunner().invoke(app, shlex.split(command))
-        assert done.exit_code == 0, f"{command}: {done.output}"
+        fine = (0, 1) if command in _MAY_FIND else (0,)
+        assert done.exit_code in fine, f"{command}: {done.output}"

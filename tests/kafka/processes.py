@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,14 @@ class Freeze(StrEnum):
     SENT = "--freeze-sent"
 
 
+class Former(StrEnum):
+    """A version of before."""
+
+    WRITES_FORMAT_1 = "--writes-format-1"
+    READS_FORMAT_1 = "--reads-format-1"
+    """Only that; it ends at a later one."""
+
+
 class WorkerProcess:
     """`stream-worker run` with the scripted engine; with a planted bug where one is named."""
 
@@ -42,6 +51,7 @@ class WorkerProcess:
         seconds_per_token: float = 0.0,
         bug: Bug | None = None,
         freezes: Freeze | None = None,
+        former: Iterable[Former] = (),
         fragile: bool = False,
         port: int = 0,
     ) -> None:
@@ -53,7 +63,7 @@ class WorkerProcess:
         (folder / "bot.yaml").write_text(_BOT)
         file = folder / "stream-worker.yaml"
         file.write_bytes(orjson.dumps(_tree(settings, folder, instance, seconds_per_token, port)))
-        staged = [*([] if freezes is None else [freezes.value]), *([] if bug is None else [bug.value])]
+        staged = [*([] if freezes is None else [freezes.value]), *former, *([] if bug is None else [bug.value])]
         program = ["tests.kafka.sabotaged_worker", *staged] if staged or fragile else ["stream_worker"]
         self._log = folder / "log"
         with self._log.open("ab") as log:

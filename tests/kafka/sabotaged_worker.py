@@ -2,6 +2,9 @@
 
 Its engine dies of the text `poison`, as of a bug in a kernel, and hangs for ever at `tar`.
 
+With `--writes-format-1` it is a former version: its states are of format 1; with `--reads-format-1`, moreover, it knows
+no later one.
+
 With `--freeze` the process stops itself (SIGSTOP) in its first transaction with a reply, when the records are queued
 and before the offsets are sent: the moment at which a zombie is most dangerous, and which no test could hit from
 outside. With `--freeze-sent` the records have left: the transaction is open in every log that has one of them.
@@ -12,7 +15,12 @@ import signal
 import sys
 import time
 
+import msgspec
+
 from stream_worker.cli.app import main
+from stream_worker.conversation import state
+from stream_worker.conversation.dialogue import NEW
+from stream_worker.conversation.state import ConversationState
 from stream_worker.inference.scripted import ScriptedStepper
 from stream_worker.kafka.protocols import Batch
 from stream_worker.kafka.transactions import KafkaTransactions
@@ -50,11 +58,42 @@ def _die_of_poison_and_stick_in_tar() -> None:
     ScriptedStepper.add = add  # type: ignore[method-assign]
 
 
+def _write_format_1() -> None:
+    def dump(self: ConversationState) -> bytes:
+        """One intent for everybody, and no names."""
+        dialogue = next(reversed(self.dialogues.values()), NEW)
+        frame = dialogue.active
+        history = [{name: getattr(line, name) for name in _FORMER_LINE} for line in self.history]
+        return msgspec.json.encode(
+            {
+                "format": 1,
+                "history": history,
+                "intent": None if frame is None else frame.intent,
+                "slots": {} if frame is None else frame.slots,
+                "holder": self.holder,
+                "turns": self.turns,
+                "prompt": self.prompt,
+                "remembered": self.remembered,
+            }
+        )
+
+    ConversationState.dump = dump  # type: ignore[method-assign]
+
+
+def _read_format_1() -> None:
+    state.STATE_FORMAT = 1
+
+
+_FORMER_LINE = ("speaker", "text", "event_id", "at")
+_FORMER = {"--writes-format-1": _write_format_1, "--reads-format-1": _read_format_1}
+
 if __name__ == "__main__":
     _die_of_poison_and_stick_in_tar()
     while (argument := sys.argv[1]) != "run":
         if argument in ("--freeze", "--freeze-sent"):
             _freeze_in_the_first_reply(sent=argument == "--freeze-sent")
+        elif argument in _FORMER:
+            _FORMER[argument]()
         else:
             plant(Bug(argument))
         del sys.argv[1]

@@ -19,6 +19,7 @@ from stream_worker.contracts.dead_letter import OFFSET, PARTITION
 from stream_worker.contracts.headers import REDRIVE
 from stream_worker.contracts.internal import LEDGER_PREFIX, LedgerRecord, load_ledger
 from stream_worker.kafka.client_settings import admin_settings, restore_settings
+from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.kafka.topics import Role, topic_table
 from stream_worker.settings import Settings
 from tests.delivery import Delivery
@@ -55,12 +56,12 @@ class TopicReader:
         topics = {spec.role: spec for spec in topic_table(settings)}
         self._names: dict[Role, str] = {role: spec.name for role, spec in topics.items()}
         self._isolation = isolation
-        self._places = [
-            TopicPartition(spec.name, number, OFFSET_BEGINNING)
-            for spec in topics.values()
-            for number in range(spec.partitions)
-        ]
         self._admin = AdminClient(admin_settings(settings))
+        self._places = [
+            TopicPartition(name, number, OFFSET_BEGINNING)
+            for name in self._names.values()
+            for number in partitions_of(self._admin, name)
+        ]
         client = restore_settings(settings) | {"isolation.level": isolation, "enable.partition.eof": False}
         self._consumer = Consumer(client)
         self._consumer.assign(self._places)

@@ -11,14 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, ValidationError
 
 from stream_worker.contracts.decode import Arrival, DecodeRules, Undecodable, decode
-from stream_worker.contracts.internal import LedgerRecord, load_ledger
-from stream_worker.conversation.state import ConversationState, load_state
+from stream_worker.contracts.internal import LEDGER_FORMAT, LedgerRecord, load_ledger
+from stream_worker.conversation.dialogue import Dialogue, Frame, Question, QuestionKind
+from stream_worker.conversation.state import (
+    STATE_FORMAT,
+    ConversationState,
+    Holder,
+    Line,
+    Speaker,
+    load_state,
+)
 from stream_worker.errors import Fatal, PartitionRefused, StateUnreadable
 from stream_worker.record import Record
+from stream_worker.tokens import StoredPrompt
 
 _DATA = Path(__file__).parents[1] / "data"
+_SCHEMAS = Path(__file__).parents[2] / "schemas"
+_STATES = ("state-1.json", "v1/state-2.json")
+_STATE_2 = (_DATA / "v1" / "state-2.json").read_bytes()
 _STATE = orjson.loads((_DATA / "state-1.json").read_bytes())
 _LEDGER = orjson.loads((_DATA / "v1" / "ledger-1.json").read_bytes())
 _EVENTS = (_DATA / "v1" / "events.jsonl").read_bytes().splitlines()
@@ -59,6 +72,63 @@ def test_a_ledger_of_this_version_loads() -> None:
         careful_to=140,
         suspect=117,
     )
+
+
+def test_a_state_of_this_version_loads_whole() -> None:
+    assert load_state(_STATE_2) == ConversationState(
+        history=(
+            Line(Speaker.USER, "What's the weather in Beijing?", "m-1", 1_700_000_000_000, "Ada"),
+            Line(Speaker.BOT, "Sunny.", "r-1", 1_700_000_001_000),
+            Line(Speaker.AGENT, "I can help.", "m-2", 1_700_000_002_000, "Bo"),
+        ),
+        dialogues={
+            "u-7": Dialogue(
+                frames=(Frame("greet"), Frame("weather", {"location": "Beijing"})),
+                question=Question(kind=QuestionKind.SLOT, intent="weather", slot="date", options=("today", "tomorrow")),
+                recent=(("location", "Beijing"),),
+                offers={"date": ("today", "tomorrow")},
+                proposed=True,
+                fallbacks=1,
+                complaints=2,
+                language="en",
+                at=1_700_000_001_000,
+            )
+        },
+        holder=Holder.HUMAN,
+        held_at=1_700_000_002_000,
+        turns=1,
+        prompt=StoredPrompt(hash="h", ids=(1, 2, 3), covers=2),
+        remembered="0123456789abcdef ",
+    )
+
+
+@pytest.mark.parametrize("kept", ["held_at", "prompt", "dialogues", "remembered"])
+def test_a_state_that_a_later_version_reads_otherwise_is_noticed(kept: str) -> None:
+    """As if that version had another name for the field."""
+    renamed = orjson.loads(_STATE_2)
+    renamed[f"new_{kept}"] = renamed.pop(kept)
+    with pytest.raises(StateUnreadable):
+        load_state(orjson.dumps(renamed))
+
+
+def test_the_format_that_is_written_has_a_record_here() -> None:
+    """A new format needs one of its own, and the ones before it stay."""
+    assert [load_state((_DATA / name).read_bytes()).format for name in _STATES] == [STATE_FORMAT] * len(_STATES)
+    assert [orjson.loads((_DATA / name).read_bytes())["format"] for name in _STATES] == [*range(1, STATE_FORMAT + 1)]
+    assert orjson.loads((_DATA / "v1" / "ledger-1.json").read_bytes())["format"] == LEDGER_FORMAT
+
+
+@pytest.mark.parametrize("name", ["reply", "delta", "analysis", "action", "metric", "dead_letter_headers"])
+def test_what_this_version_publishes_is_valid_by_the_schema(name: str) -> None:
+    """Of any later version: its readers take what lies in the topics."""
+    validator = Draft202012Validator(orjson.loads((_SCHEMAS / f"{name}.json").read_bytes()))
+    lines = (_DATA / "v1" / f"{name}.jsonl").read_bytes().splitlines()
+    assert lines
+    for line in lines:
+        validator.validate(orjson.loads(line))
+        if name != "dead_letter_headers":
+            with pytest.raises(ValidationError):
+                validator.validate({})
 
 
 @pytest.mark.parametrize("raw", _EVENTS)

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from stream_worker.cli.outputs import conversations, group, machine, understanding
 from stream_worker.contracts.json_schema import DIALECT, Schema, dataclasses_in, describe_fields
+from stream_worker.kafka.placement import PartitionShare, Repartitioned
 from stream_worker.kafka.topic_admin import CreationReport
 from stream_worker.kafka.topic_check import Finding
 
@@ -33,6 +34,7 @@ OUTPUTS = (
     Output("send", group.SentEvent, group.SentEvent),
     Output("topics create", CreationReport),
     Output("topics check", Finding),
+    Output("topics repartition", PartitionShare, Repartitioned),
     Output("config check", machine.CheckedPart),
     Output("config show", machine.SettingValue),
     Output("nlu evaluate", understanding.Score, understanding.EvaluationFigures),

@@ -14,7 +14,14 @@ from stream_worker.cli.output import Format
 from stream_worker.cli.outputs.catalogue import OUTPUTS, output_schemas
 from stream_worker.clock import ManualClock
 from stream_worker.observability.health import HealthBoard, HealthServer
-from tests.outputs import FORMATS, OF_UNDERSTANDING, ON_A_BROKER, WITHOUT_A_BROKER, assert_as_documented
+from tests.outputs import (
+    FORMATS,
+    OF_UNDERSTANDING,
+    ON_A_BROKER,
+    WITH_THE_WORKERS_STOPPED,
+    WITHOUT_A_BROKER,
+    assert_as_documented,
+)
 from tests.unit.cli.test_frame import run
 
 ROOT = Path(__file__).parents[3]
@@ -57,7 +64,8 @@ def test_every_command_that_prints_rows_prints_them_in_each_format_and_has_a_sch
 
 
 def test_every_commands_output_is_checked_somewhere() -> None:
-    assert {output.command for output in OUTPUTS} == WITHOUT_A_BROKER | OF_UNDERSTANDING | ON_A_BROKER
+    checked = WITHOUT_A_BROKER | OF_UNDERSTANDING | ON_A_BROKER | WITH_THE_WORKERS_STOPPED
+    assert {output.command for output in OUTPUTS} == checked
 
 
 @pytest.mark.parametrize("name", sorted(output_schemas()))
