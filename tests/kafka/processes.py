@@ -13,6 +13,7 @@ from typing import Any, Self
 import orjson
 
 from stream_worker.settings import Settings
+from tests.eventually import eventually
 from tests.kafka.sabotage import Bug
 
 _ROOT = Path(__file__).parents[2]
@@ -97,6 +98,13 @@ class WorkerProcess:
     def is_frozen(self) -> bool:
         how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, how) is not None
+
+    def tell_stacks(self) -> str:
+        """The log, once the process has written there where its threads stand; only of a `fragile` one."""
+        if self.is_alive:
+            os.kill(self._process.pid, signal.SIGUSR1)
+            eventually(lambda: "most recent call first" in self.log or not self.is_alive, _END_S)
+        return self.log
 
     def thaw(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)

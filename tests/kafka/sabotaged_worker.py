@@ -1,6 +1,7 @@
 """`stream-worker` made ready for a test: `python -m tests.kafka.sabotaged_worker [OPTION] [BUG] run --config FILE`.
 
-Its engine dies of the text `poison`, as of a bug in a kernel, and hangs for ever at `tar`.
+At SIGUSR1 it writes to its log where its threads stand. Its engine dies of the text `poison`, as of a bug in a kernel,
+and hangs for ever at `tar`.
 
 With `--writes-format-1` it is a former version: its states are of format 1; with `--reads-format-1`, moreover, it knows
 no later one.
@@ -10,6 +11,7 @@ and before the offsets are sent: the moment at which a zombie is most dangerous,
 outside. With `--freeze-sent` the records have left: the transaction is open in every log that has one of them.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -88,6 +90,7 @@ _FORMER_LINE = ("speaker", "text", "event_id", "at")
 _FORMER = {"--writes-format-1": _write_format_1, "--reads-format-1": _read_format_1}
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)
     _die_of_poison_and_stick_in_tar()
     while (argument := sys.argv[1]) != "run":
         if argument in ("--freeze", "--freeze-sent"):

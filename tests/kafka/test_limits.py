@@ -108,6 +108,6 @@ def test_under_more_than_it_can_answer_memory_stays_and_answers_come_in_time(
         metrics = reader.metrics
         assert {metric["outcome"] for metric in metrics} == {"replied", "expired"}
         assert all(m["timings"]["total"] * 1_000 <= age_ms for m in metrics if m["outcome"] == "replied")
-        # A worker that kept 6,000 events would grow by some 20 MB each time.
+        # A worker that kept what it settled would grow by some 60 MB each time.
         assert resident[-1] - resident[1] < 15, resident
     reader.close()

@@ -17,7 +17,8 @@ from tests.kafka.topic_reader import TopicReader
 
 _MAX_CRASHES = 3
 _PARTITIONS = 8
-_SETTLES_S = 60.0
+_SETTLES_S = 120.0
+"""A hang guard: a quiet machine needs 5 to 15 s."""
 
 
 class _Supervisor:
@@ -43,6 +44,9 @@ class _Supervisor:
     def kill(self) -> None:
         self._worker.kill()
 
+    def stacks(self) -> str:
+        return self._worker.tell_stacks()
+
     @property
     def log(self) -> str:
         return self._worker.log
@@ -66,7 +70,11 @@ def poison_is_found(settings: Settings, folder: Path, text: str, good_turns: int
             supervisor.watch()
             return outputs.outcomes.keys() >= set(events.sent)
 
-        eventually(all_settled, _SETTLES_S)
+        try:
+            eventually(all_settled, _SETTLES_S)
+        except AssertionError as error:
+            unsettled = sorted(set(events.sent) - outputs.outcomes.keys())
+            raise AssertionError(f"{error}; unsettled: {unsettled}\n{supervisor.stacks()}") from error
         assert supervisor.end() == 0, supervisor.log
         checker.each_event_has_one_outcome(events.sent, outputs.metrics)
         checker.no_event_is_answered_twice(outputs.replies)
