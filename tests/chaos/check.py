@@ -43,7 +43,7 @@ def check(settings: Settings, folder: Path) -> dict[str, Any]:
     outputs.close()
     window = settings.conversation.dedup_window
     figures = delivery.check(Replay(bot=chaos_bot(folder), dedup_window=window, understand=understood))
-    return figures | {"gaps": silences}
+    return figures | {"gaps": [list(each) for each in silences]}
 
 
 def _is_whole(settings: Settings) -> bool:
