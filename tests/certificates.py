@@ -1,6 +1,7 @@
 """Certificates made for a test."""
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -9,11 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
+_HERE = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
 
-def self_signed(folder: Path, days: float) -> tuple[Path, Path]:
-    """A certificate for localhost that ends in so many days, and its key, as PEM files."""
+
+def self_signed(folder: Path, days: float, name: str = "client") -> tuple[Path, Path]:
+    """A certificate for this machine that ends in so many days, and its key, as PEM files."""
     certificate, key = _made(days)
-    pem, key_file = folder / "client.pem", folder / "client.key"
+    pem, key_file = folder / f"{name}.pem", folder / f"{name}.key"
     pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -42,7 +45,7 @@ def _made(days: float) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1000))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_HERE), critical=False)
         .sign(key, hashes.SHA256())
     )
     return certificate, key

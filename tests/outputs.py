@@ -11,7 +11,7 @@ from stream_worker.cli.outputs.catalogue import OUTPUTS, output_schema
 FORMATS = ("json", "jsonl")
 
 #: Where each command's real output is checked; together they are all that the catalogue has.
-WITHOUT_A_BROKER = {"version", "config show", "config check", "schemas", "health", "doctor"}
+WITHOUT_A_BROKER = {"version", "config show", "config check", "schemas", "health", "doctor", "topics acls"}
 OF_UNDERSTANDING = {"nlu parse", "nlu explain", "nlu evaluate", "nlu validate"}
 ON_A_BROKER = {
     "conversation explain",

@@ -1,4 +1,4 @@
-"""`topics`: create what a worker needs, check what is there, and move state to more partitions."""
+"""`topics`: create what a worker needs, check it, give it more partitions, and say which rights are needed."""
 
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from stream_worker.cli.asking import ask_first
 from stream_worker.cli.exit_codes import ExitCode
 from stream_worker.cli.options import ConfigOption, KafkaOption, flags, settings_file
 from stream_worker.cli.output import Format, FormatOption, print_rows
+from stream_worker.kafka.rights import User
 
 app = typer.Typer(
     help="Create and check the topics, and give them more partitions.", no_args_is_help=True, rich_markup_mode="rich"
@@ -88,3 +89,32 @@ def repartition(
     )
     if found.done and settings.topics.partitions != to:
         typer.echo(f"Now set topics.partitions to {to} in stream-worker.yaml, before the workers start.", err=True)
+
+
+@app.command(epilog="Example: stream-worker topics acls --for gateway --principal User:shop-gateway")
+def acls(
+    user: Annotated[User, typer.Option("--for", help="Whose rights.")] = User.WORKER,
+    principal: Annotated[
+        str, typer.Option(help="Who gets them, as the broker names its users.")
+    ] = "User:stream-worker",
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Print the least rights that a worker, gateway or console needs, as commands of Kafka's own tool."""
+    from stream_worker.cli.outputs.group import NeededRight
+    from stream_worker.kafka.rights import rights
+    from stream_worker.settings.loader import load_settings
+
+    settings = load_settings(settings_file(config), flags(kafka))
+    needed, servers = rights(settings, user), settings.kafka.bootstrap_servers
+    if output is Format.TABLE:
+        # Commands, to be looked through and run: a table would cut them.
+        for right in needed:
+            typer.echo(right.command(principal, servers))
+        return
+    rows = [
+        NeededRight(each.operation, each.kind, each.name, each.is_prefix, each.why, each.command(principal, servers))
+        for each in needed
+    ]
+    print_rows(rows, (), output)

@@ -7,12 +7,13 @@ from typing import Any
 
 from stream_worker.doctor.finding import Finding, Group, Says
 from stream_worker.errors import StreamWorkerError
-from stream_worker.kafka.cluster_facts import READ, WRITE, ClusterFacts, GroupFacts, group_facts, lacking_rights
+from stream_worker.kafka.cluster_facts import ClusterFacts, GroupFacts, group_facts
 from stream_worker.kafka.listeners import Listener
+from stream_worker.kafka.rights import User, rights
+from stream_worker.kafka.rights_check import lacking_rights
 from stream_worker.kafka.topic_admin import check as check_topics
 from stream_worker.kafka.topic_admin import describe
 from stream_worker.kafka.topic_check import Severity
-from stream_worker.kafka.topics import written_topics
 from stream_worker.settings import Settings
 
 _BROKER, _TOPICS, _RIGHTS, _GROUP = (Says(each) for each in (Group.BROKER, Group.TOPICS, Group.RIGHTS, Group.GROUP))
@@ -108,17 +109,13 @@ def check_topic_group(admin: Any, settings: Settings) -> Iterator[Finding]:
 
 
 def check_rights(admin: Any, settings: Settings) -> Iterator[Finding]:
-    wanted = {settings.topics.events: [READ], **{topic: [WRITE] for topic in written_topics(settings)}}
-    wanted[settings.changelog] = [READ, WRITE]
-    lacking = lacking_rights(admin, settings, wanted)
+    lacking = lacking_rights(admin, rights(settings, User.WORKER))
     for each in lacking:
-        operation, _, resource = each.partition(" on ")
-        kind, _, name = resource.partition(" ")
         yield _RIGHTS.error(
             "right",
-            f"we may not {operation} on {resource}",
-            "The worker ends with SW-K004 when it tries.",
-            f"kafka-acls.sh --add --allow-principal User:NAME --operation {operation.title()} --{kind} {name}",
+            f"we may not {each}",
+            f"The worker ends with SW-K004: {each.why}.",
+            each.command("User:NAME", settings.kafka.bootstrap_servers),
         )
     if not lacking:
         yield _RIGHTS.fine("right", "topics and group may be read and written as needed")

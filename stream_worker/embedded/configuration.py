@@ -14,12 +14,13 @@ from types import MappingProxyType
 class Listener:
     """One more port of the broker; clients that come by it are told to use `advertised_port`, a proxy's for instance.
 
-    `name` is in capital letters.
+    `name` is in capital letters; `protocol` is Kafka's security protocol. What that needs goes into the properties.
     """
 
     name: str
     port: int
     advertised_port: int
+    protocol: str = "PLAINTEXT"
 
 
 # Internal topics exist once per node here; eight partitions keep their creation short.
@@ -81,7 +82,7 @@ def server_properties(
             f"{listener.name}://127.0.0.1:{listener.advertised_port}" for listener in every
         ),
         "listener.security.protocol.map": ",".join(
-            f"{name}:PLAINTEXT" for name in ("CONTROLLER", *(listener.name for listener in every))
+            ["CONTROLLER:PLAINTEXT", *(f"{listener.name}:{listener.protocol}" for listener in every)]
         ),
         "inter.broker.listener.name": main.name,
         "controller.listener.names": "CONTROLLER",

@@ -77,7 +77,8 @@ def consumer_settings(settings: Settings, group_instance_id: str | None) -> Clie
 def restore_settings(settings: Settings) -> ClientSettings:
     """The consumer that reads the changelog. It joins no group."""
     ours: ClientSettings = {
-        "group.id": f"{settings.application_id}-restore",
+        # The client asks for its group's coordinator, also where it joins none: a group of its own would want a right.
+        "group.id": settings.application_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",

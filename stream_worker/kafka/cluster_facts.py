@@ -1,18 +1,12 @@
-"""What a cluster says of itself, of our rights, and of our group, without writing anything."""
+"""What a cluster says of itself, and of our group, without writing anything."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import (
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.client_settings import restore_settings
@@ -93,42 +87,6 @@ def _allowed(future: Any) -> Mapping[str, Any]:
         if error.args[0].code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             return {}
         raise
-
-
-def lacking_rights(admin: AdminClient, settings: Settings, wanted: Mapping[str, Sequence[AclOperation]]) -> list[str]:
-    """`operation on topic` for each right that we have not, and the group's. Topics that are not there are left out."""
-    lacking = []
-    described = admin.describe_topics(
-        TopicCollection(list(wanted)), include_authorized_operations=True, request_timeout=_CALL_S
-    )
-    for topic, future in described.items():
-        try:
-            allowed = future.result().authorized_operations
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                lacking.append(f"DESCRIBE on topic {topic}")
-            continue
-        if allowed is not None:
-            lacking += [f"{each.name} on topic {topic}" for each in wanted[topic] if each not in allowed]
-    group = settings.application_id
-    (future,) = admin.describe_consumer_groups(
-        [group], include_authorized_operations=True, request_timeout=_CALL_S
-    ).values()
-    try:
-        allowed = future.result().authorized_operations
-        if allowed is not None and AclOperation.READ not in allowed:
-            lacking.append(f"READ on group {group}")
-    except KafkaException as error:
-        code = error.args[0].code()
-        if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            lacking.append(f"DESCRIBE on group {group}")
-        elif code != KafkaError.GROUP_ID_NOT_FOUND:
-            # Of a group that nobody has joined yet nothing is told.
-            raise translated(error.args[0]) from error
-    return lacking
-
-
-READ, WRITE = AclOperation.READ, AclOperation.WRITE
 
 
 def group_facts(admin: AdminClient, settings: Settings) -> GroupFacts:

@@ -20,6 +20,7 @@ from stream_worker.kafka.deltas import KafkaDeltas
 from stream_worker.kafka.group_admin import refuse_foreign_group
 from stream_worker.kafka.offsets import KafkaOffsets
 from stream_worker.kafka.protocols import Clients
+from stream_worker.kafka.rights_check import refuse_lacking_rights
 from stream_worker.kafka.statistics import INTERVAL_MS, ClientStatistics, read_statistics
 from stream_worker.kafka.subscription import KafkaSubscription
 from stream_worker.kafka.topic_admin import facts_to_start
@@ -71,6 +72,7 @@ class KafkaEdge:
         self._who = who
         self._beat = beat
         admin = self._make_admin()
+        refuse_lacking_rights(admin, settings)
         facts = facts_to_start(admin, settings)
         refuse_foreign_group(admin, settings)
         self._limits = {name: facts[name].number("max.message.bytes") for name in written_topics(settings)}

@@ -55,6 +55,12 @@ def beyond_repair(error: KafkaError) -> StreamWorkerError | None:
     code = error.code()
     if code in _FENCED:
         return _fenced(error)
+    if code == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+        return Fatal(
+            Code.NOT_AUTHORIZED,
+            f"we lack the right WRITE on our transactional id ({error.name()}); `stream-worker topics acls` prints all "
+            "that a worker needs",
+        )
     if code in _ACCESS:
         return Fatal(Code.NOT_AUTHORIZED, f"the broker refuses access ({error.name()}): {error.str()}")
     if code in _MISSING:

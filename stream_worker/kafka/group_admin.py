@@ -1,9 +1,9 @@
 """What the broker knows of our consumer group: its members, and where each partition stands."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -13,6 +13,8 @@ from stream_worker.kafka.calls import answered
 from stream_worker.kafka.faults import translated
 from stream_worker.kafka.topic_lookup import partitions_of
 from stream_worker.settings import Settings
+
+T = TypeVar("T")
 
 _CALL_S = 5.0
 _COORDINATOR_S = 60.0
@@ -91,16 +93,10 @@ def refuse_foreign_group(admin: AdminClient, settings: Settings) -> None:
     Its offsets and its members' partitions say so: ours are of the one input topic.
     """
     group = settings.application_id
-    deadline = time.monotonic() + _COORDINATOR_S
-    while True:
-        try:
-            foreign = sorted(_topics_of(admin, group) - {settings.topics.events})
-            break
-        except KafkaException as error:
-            # A coordinator that loads, moves or is slow, as after a restart of the broker, is a wait.
-            if error.args[0].code() not in _WAITS or time.monotonic() > deadline:
-                raise translated(error.args[0]) from error
-            time.sleep(_RETRY_S)
+    try:
+        foreign = sorted(coordinated(lambda: _topics_of(admin, group)) - {settings.topics.events})
+    except KafkaException as error:
+        raise translated(error.args[0]) from error
     if foreign:
         cure = f"kafka-consumer-groups.sh --delete-offsets --group {group} --topic {foreign[0]}"
         raise Misconfigured(
@@ -108,6 +104,18 @@ def refuse_foreign_group(admin: AdminClient, settings: Settings) -> None:
             f"the group {group} reads {', '.join(foreign)}, too: another application has this id, or topics.events was "
             f"changed; choose another application_id, or run `{cure}` once nobody needs those offsets",
         )
+
+
+def coordinated(ask: Callable[[], T]) -> T:
+    """The answer of a group's coordinator: one that loads, moves or is slow, as after a broker's restart, is a wait."""
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _WAITS or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
 
 
 def group_offsets(

@@ -60,7 +60,8 @@ class KafkaTransactions:
             raise Missing(
                 Code.BROKER_UNREACHABLE,
                 f"no transaction coordinator answered within {_START_S:.0f} s: check kafka.bootstrap_servers, and that "
-                "the broker is up",
+                "the broker is up; where it is, that it can hold transactions "
+                "(transaction.state.log.replication.factor is not more than there are brokers)",
             ) from error
         except KafkaException as error:
             raise self._broken(error.args[0]) from error

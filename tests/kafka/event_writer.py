@@ -20,7 +20,12 @@ class EventWriter:
         self._topic = settings.topics.events
         self._settings = settings
         self._producer = Producer(
-            {"bootstrap.servers": settings.kafka.bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 0}
+            {
+                "bootstrap.servers": settings.kafka.bootstrap_servers,
+                **settings.kafka.client,
+                "partitioner": "murmur2_random",
+                "linger.ms": 0,
+            }
         )
         self.sent: list[str] = []
 

@@ -35,6 +35,7 @@ OUTPUTS = (
     Output("topics create", CreationReport),
     Output("topics check", Finding),
     Output("topics repartition", PartitionShare, Repartitioned),
+    Output("topics acls", group.NeededRight),
     Output("config check", machine.CheckedPart),
     Output("config show", machine.SettingValue),
     Output("nlu evaluate", understanding.Score, understanding.EvaluationFigures),

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stream_worker.kafka.letters import Fate
+from stream_worker.kafka.rights import Kind as ResourceKind
+from stream_worker.kafka.rights import Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +176,26 @@ class LetterShown(LetterRow):
 
     value: str | None = None
     """The event as it came, as text, with `--show-content`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeededRight:
+    """An entry for the broker's access control list."""
+
+    operation: Operation
+    """What must be allowed."""
+
+    kind: ResourceKind
+    """What it is allowed for."""
+
+    name: str
+    """Its name."""
+
+    is_prefix: bool
+    """Whether the name is the beginning of names."""
+
+    why: str
+    """What needs it."""
+
+    command: str
+    """How Kafka's own tool gives the right."""

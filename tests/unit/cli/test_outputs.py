@@ -102,6 +102,7 @@ def test_what_is_printed_without_a_broker_is_as_its_schema_says(output: str, url
         "schemas": "--check --dir .",
         "health": f"--url {url}",
         "doctor": "--only runtime",
+        "topics acls": "--for console",
     }
     assert set(lines) == WITHOUT_A_BROKER
     for command, options in lines.items():

@@ -56,7 +56,7 @@ _SETTINGS = Settings.model_validate(
         pytest.param(
             restore_settings(_SETTINGS),
             {
-                "group.id": "shop-restore",
+                "group.id": "shop",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "isolation.level": "read_committed",
