@@ -263,11 +263,11 @@ class Intake:
         first = pending.first
         has_room = self._turns.running.has_room and (is_chosen or not self._ready)
         is_alone = not (self._caution.is_on and self._turns.running)
-        if has_room and is_alone:
-            foreseen = assignment.suspicion.may_begin(pending.last_offset)
-            if self._caution.allows(assignment, first.conversation, first.offset) and foreseen:
+        if has_room and is_alone and self._caution.allows(assignment, first.conversation, first.offset):
+            # Asked last: from now on it counts as begun.
+            if assignment.suspicion.may_begin(pending.last_offset):
                 return True
-            if not foreseen and not self._caution.is_on:
+            if not self._caution.is_on:
                 self._unforeseen[assignment.partition, first.conversation] = assignment
                 return False
         self._ready.add(

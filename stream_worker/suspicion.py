@@ -73,7 +73,10 @@ class Suspicion:
         self._begun_when_written = self._last_begun
 
     def may_begin(self, offset: int) -> bool:
-        """Whether a turn whose last event is at `offset` may begin; otherwise the next transaction allows it."""
+        """Whether a turn whose last event is at `offset` may begin; otherwise the next transaction allows it.
+
+        It counts as begun from now on: whoever asks begins it as soon as it may.
+        """
         self._last_begun = max(self._last_begun, offset)
         if self._written is not None and offset < self._written[3]:
             return True

@@ -515,9 +515,9 @@ class Turns:
 
     def _may_run(self, assignment: Assignment, pending: PendingTurn) -> bool:
         """Whether a turn that rested may go on: while there is a suspect to be found, one at a time."""
-        if not assignment.suspicion.may_begin(pending.last_offset):
+        if self._caution.is_on and not (
+            self._running.all_resting
+            and self._caution.allows(assignment, pending.first.conversation, pending.first.offset)
+        ):
             return False
-        if not self._caution.is_on:
-            return True
-        first = pending.first
-        return self._running.all_resting and self._caution.allows(assignment, first.conversation, first.offset)
+        return assignment.suspicion.may_begin(pending.last_offset)
