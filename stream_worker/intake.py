@@ -284,7 +284,7 @@ class Intake:
         if (suspect := self._caution.next) is not None:
             partition, conversation = suspect
             return self._assignments[partition], conversation
-        while (candidate := self._ready.pop(self._turns.running.of_tenant)) is not None:
+        while (candidate := self._ready.pop(self._turns.running.of_tenant, self._caution.suspected)) is not None:
             held = self._assignments.get(candidate.partition)
             if held is not None and held.term == candidate.term:
                 return held, candidate.conversation

@@ -37,11 +37,12 @@ class Suspicion:
     begins_below: int = 0
     """All events of all turns that have begun lie below this offset."""
     _last_begun: int = field(default=0, init=False)
-    _begun_when_written: int = field(default=0, init=False)
+    _begun: int = field(default=0, init=False)
+    """How many turns have begun since the ledger was written."""
     _written: tuple[int, int | None, int | None, int] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._last_begun = self._begun_when_written = self.begins_below
+        self._last_begun = self.begins_below
 
     @property
     def is_careful(self) -> bool:
@@ -64,13 +65,12 @@ class Suspicion:
 
     def reserve(self) -> None:
         """The ledger is about to be written: as far as it goes without another transaction, turns may begin then."""
-        ahead = max(_AHEAD, 2 * (self._last_begun - self._begun_when_written))
-        self.begins_below = max(self.begins_below, self._last_begun + ahead)
+        self.begins_below = max(self.begins_below, self._last_begun + max(_AHEAD, 2 * self._begun))
 
     def written(self) -> None:
         """The fields as they are now were committed."""
         self._written = self._fields
-        self._begun_when_written = self._last_begun
+        self._begun = 0
 
     def may_begin(self, offset: int) -> bool:
         """Whether a turn whose last event is at `offset` may begin; otherwise the next transaction allows it.
@@ -78,6 +78,7 @@ class Suspicion:
         It counts as begun from now on: whoever asks begins it as soon as it may.
         """
         self._last_begun = max(self._last_begun, offset)
+        self._begun += 1
         if self._written is not None and offset < self._written[3]:
             return True
         self.reserve()
@@ -128,6 +129,13 @@ class Caution:
         """An event of this partition is in hand."""
         if assignment.suspicion.is_careful:
             self.is_on = True
+
+    @property
+    def suspected(self) -> frozenset[int] | None:
+        """While the care is on: the partitions whose turns come first, so that it ends soon."""
+        if not self.is_on:
+            return None
+        return frozenset(each.partition for each in self._assignments.values() if each.suspicion.is_careful)
 
     @property
     def next(self) -> tuple[int, str] | None:

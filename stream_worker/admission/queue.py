@@ -5,9 +5,9 @@ weight: the one with the fewest running turns for its weight comes first.
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,17 +41,33 @@ class ReadyQueue:
         candidate = Candidate(timestamp_ms, next(self._numbers), partition, term, conversation, tenant)
         heapq.heappush(self._by_tenant.setdefault(tenant, []), candidate)
 
-    def pop(self, running_of: Callable[[str], int]) -> Candidate | None:
-        """The oldest candidate of the tenant with the fewest running turns for its weight."""
+    def pop(self, running_of: Callable[[str], int], first: Collection[int] | None = None) -> Candidate | None:
+        """The oldest candidate of the tenant with the fewest running turns for its weight.
+
+        One of the partitions `first` comes before all others, whosever it is.
+        """
         if not self._by_tenant:
             return None
+        if first and (preferred := self._oldest_of(first)) is not None:
+            return preferred
         tenant = min(self._by_tenant, key=lambda name: self._rank(name, running_of(name)))
-        candidates = self._by_tenant[tenant]
-        candidate = heapq.heappop(candidates)
-        if not candidates:
-            del self._by_tenant[tenant]
-        self._present.discard((candidate.partition, candidate.term, candidate.conversation))
+        candidate = heapq.heappop(self._by_tenant[tenant])
+        self._taken(candidate)
         return candidate
+
+    def _oldest_of(self, partitions: Collection[int]) -> Candidate | None:
+        found = min((each for each in chain(*self._by_tenant.values()) if each.partition in partitions), default=None)
+        if found is not None:
+            candidates = self._by_tenant[found.tenant]
+            candidates.remove(found)
+            heapq.heapify(candidates)
+            self._taken(found)
+        return found
+
+    def _taken(self, candidate: Candidate) -> None:
+        if not self._by_tenant[candidate.tenant]:
+            del self._by_tenant[candidate.tenant]
+        self._present.discard((candidate.partition, candidate.term, candidate.conversation))
 
     def _rank(self, tenant: str, running: int) -> tuple[float, Candidate]:
         """How full its share would be with one more turn; among equals the oldest comes first."""
