@@ -107,15 +107,12 @@ def describe(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicFacts]:
     descriptions = admin.describe_topics(TopicCollection(list(names)), request_timeout=_CALL_TIMEOUT_S)
     found = {}
     for name in names:
-        try:
-            partitions = _result(descriptions[name]).partitions
-        except Missing as error:
-            if error.code is not Code.TOPIC_MISSING:
-                raise
-            continue
-        found[name] = (len(partitions), min(len(partition.replicas) for partition in partitions))
+        if (description := _unless_missing(descriptions[name])) is not None:
+            partitions = description.partitions
+            found[name] = (len(partitions), min(len(partition.replicas) for partition in partitions))
+    # One that was deleted between the two questions is left out, too.
     configs = _configs(admin, list(found))
-    return {name: TopicFacts(partitions, copies, configs[name]) for name, (partitions, copies) in found.items()}
+    return {name: TopicFacts(*found[name], config) for name, config in configs.items()}
 
 
 def facts_to_start(admin: AdminClient, settings: Settings) -> dict[str, TopicFacts]:
@@ -199,10 +196,22 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
         return {}
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     futures = admin.describe_configs(resources, request_timeout=_CALL_TIMEOUT_S)
+    answers = {resource.name: _unless_missing(future) for resource, future in futures.items()}
     return {
-        resource.name: {entry.name: entry.value for entry in _result(future).values()}
-        for resource, future in futures.items()
+        name: {entry.name: entry.value for entry in answer.values()}
+        for name, answer in answers.items()
+        if answer is not None
     }
+
+
+def _unless_missing(future: "Future[T]") -> T | None:
+    """The answer; None where the topic is not there."""
+    try:
+        return _result(future)
+    except Missing as error:
+        if error.code is not Code.TOPIC_MISSING:
+            raise
+        return None
 
 
 def _result(future: "Future[T]") -> T:
