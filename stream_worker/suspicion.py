@@ -75,11 +75,11 @@ class Suspicion:
     def may_begin(self, offset: int) -> bool:
         """Whether a turn whose last event is at `offset` may begin; otherwise the next transaction allows it.
 
-        It counts as begun from now on: whoever asks begins it as soon as it may.
+        The mark moves behind it in any case: whoever asks begins it as soon as it may.
         """
         self._last_begun = max(self._last_begun, offset)
-        self._begun += 1
         if self._written is not None and offset < self._written[3]:
+            self._begun += 1
             return True
         self.reserve()
         return False
