@@ -118,15 +118,13 @@ class Intake:
         self._turns.tick(moment)
         self._turns.absorb(results, moment)
         for assignment, conversation in self._turns.running.take_freed():
-            if self._assignments.get(assignment.partition) is assignment:
-                self._try_next(assignment, conversation, moment)
+            self._try_next(assignment, conversation, moment)
         while self._held and self._held[0][0] <= moment.wall_ms:
             _, partition, term, conversation = heapq.heappop(self._held)
             self._try_held(partition, term, conversation, moment)
         unforeseen, self._unforeseen = self._unforeseen, {}
-        for (partition, conversation), assignment in unforeseen.items():
-            if self._assignments.get(partition) is assignment:
-                self._try_next(assignment, conversation, moment, is_chosen=True)
+        for (_, conversation), assignment in unforeseen.items():
+            self._try_next(assignment, conversation, moment, is_chosen=True)
         while self._turns.running.has_room and (ready := self._next_ready()) is not None:
             self._try_next(*ready, moment, is_chosen=True)
             if self._caution.is_on and (self._turns.running or self._caution.next is not None):
@@ -225,6 +223,9 @@ class Intake:
             self._try_next(assignment, conversation, moment)
 
     def _try_next(self, assignment: Assignment, conversation: str, moment: Moment, *, is_chosen: bool = False) -> None:
+        """Nothing where the partition was given away meanwhile."""
+        if self._assignments.get(assignment.partition) is not assignment:
+            return
         try:
             self._start_next(assignment, conversation, moment, is_chosen=is_chosen)
         except PartitionRefused as error:

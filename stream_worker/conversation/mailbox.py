@@ -38,6 +38,10 @@ class StateEvent(Struct, frozen=True):
 
     arrival: Arrival
 
+    @property
+    def arrivals(self) -> tuple[Arrival, ...]:
+        return (self.arrival,)
+
 
 Waiting = PendingTurn | StateEvent
 
@@ -131,11 +135,7 @@ class Mailbox:
         entries = [*([self._running] if self._running is not None else []), *self._waiting]
         self._running = self._counted = None
         self._waiting.clear()
-        return tuple(
-            arrival
-            for entry in entries
-            for arrival in (entry.arrivals if isinstance(entry, PendingTurn) else (entry.arrival,))
-        )
+        return tuple(arrival for entry in entries for arrival in entry.arrivals)
 
     def next(self) -> Waiting | None:
         """What may start or be applied now; a turn then runs until `finish` or `take_all`."""
@@ -221,11 +221,7 @@ class Mailbox:
     def _count(self) -> tuple[frozenset[str], int]:
         if self._counted is None:
             running = self._running.arrivals if self._running is not None else ()
-            waiting = [
-                arrival
-                for entry in self._waiting
-                for arrival in (entry.arrivals if isinstance(entry, PendingTurn) else (entry.arrival,))
-            ]
+            waiting = [arrival for entry in self._waiting for arrival in entry.arrivals]
             self._counted = frozenset(each.identity for each in (*running, *waiting)), len(waiting)
         return self._counted
 

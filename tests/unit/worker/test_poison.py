@@ -108,8 +108,8 @@ def poison_is_found(rig: Rig, conversations: list[int], poison_at: int, workers:
     rig.send("c-0", message_id="m-after", text="still there?")
     supervised.run(15.0)
     assert rig.outcomes["m-after"] == ["replied"]
-    last = {ledger.partition: ledger for ledger in _ledgers(rig)}
-    assert {(ledger.starts, ledger.careful_to, ledger.suspect) for ledger in last.values()} == {(0, None, None)}
+    last = _last_ledgers(rig)
+    assert {(ledger.starts, ledger.careful_to, ledger.suspect) for ledger in last} == {(0, None, None)}
     return supervised.crashes
 
 
