@@ -173,11 +173,12 @@ class Taking:
         condemned = start.condemned if start.condemned is not None else before.condemned
         if condemned not in start.open:
             condemned = None
+        assignment.ledger = Ledger(start.next, start.open)
         assignment.suspicion = Suspicion(
             starts=start.starts,
             careful_to=start.careful_to,
             condemned=condemned,
-            begins_below=start.open[0] if start.open else start.next,
+            begins_below=assignment.ledger.group_offset,
         )
         self._held[assignment.partition] = (start.term, assignment.suspicion)
         if assignment.suspicion.is_careful:
@@ -186,5 +187,4 @@ class Taking:
                 f"one turn at a time until offset {start.careful_to}"
             )
             self._observer.warned(sentence, assignment.partition)
-        assignment.ledger = Ledger(start.next, start.open)
         assignment.move_to(Phase.CLAIMING)

@@ -118,6 +118,7 @@ def migrate(
 def _check_clients(settings: Settings) -> None:
     """Raises Misconfigured for a setting that delivery relies on, or that librdkafka does not take."""
     from stream_worker.kafka.client_settings import (
+        LARGEST_BATCH_BYTES,
         admin_settings,
         consumer_settings,
         delta_settings,
@@ -129,8 +130,8 @@ def _check_clients(settings: Settings) -> None:
     make_admin(admin_settings(settings))
     make_consumer(consumer_settings(settings, None)).close()
     make_consumer(restore_settings(settings)).close()
-    make_producer(transaction_settings(settings, "check", 1_000_000))
-    make_producer(delta_settings(settings, 1_000_000))
+    make_producer(transaction_settings(settings, "check", LARGEST_BATCH_BYTES))
+    make_producer(delta_settings(settings, LARGEST_BATCH_BYTES))
 
 
 def _fine(part: Part, what: str) -> CheckedPart:

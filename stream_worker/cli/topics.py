@@ -1,5 +1,6 @@
 """`topics`: create what a worker needs, check it, give it more partitions, and say which rights are needed."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -111,10 +112,7 @@ def acls(
     if output is Format.TABLE:
         # Commands, to be looked through and run: a table would cut them.
         for right in needed:
-            typer.echo(right.command(principal, servers))
+            typer.echo(right.allow(principal, servers))
         return
-    rows = [
-        NeededRight(each.operation, each.kind, each.name, each.is_prefix, each.why, each.command(principal, servers))
-        for each in needed
-    ]
+    rows = [NeededRight(**asdict(each), command=each.allow(principal, servers)) for each in needed]
     print_rows(rows, (), output)

@@ -71,6 +71,11 @@ class LedgerRecord:
     moving: Move | None = None
     """Nobody may take the partition before this is None again."""
 
+    @property
+    def group_offset(self) -> int:
+        """Where the group stands with this ledger: everything below is settled."""
+        return self.open[0] if self.open else self.next
+
     def dump(self) -> bytes:
         return orjson.dumps(self)
 

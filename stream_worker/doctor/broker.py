@@ -115,7 +115,7 @@ def check_rights(admin: Any, settings: Settings) -> Iterator[Finding]:
             "right",
             f"we may not {each}",
             f"The worker ends with SW-K004: {each.why}.",
-            each.command("User:NAME", settings.kafka.bootstrap_servers),
+            each.allow("User:NAME", settings.kafka.bootstrap_servers),
         )
     if not lacking:
         yield _RIGHTS.fine("right", "topics and group may be read and written as needed")

@@ -10,6 +10,7 @@ from stream_worker.kafka.client_settings import ClientSettings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import beyond_repair
 from stream_worker.kafka.protocols import ChangelogRecord
+from stream_worker.kafka.topic_lookup import ask_for_leaders
 
 _LEADERS_S = 0.5
 
@@ -29,7 +30,7 @@ class KafkaChangelog:
 
     def open(self, partition: int, end: int, start: int = 0) -> None:
         if not self._ends:
-            self._look_for_leaders()
+            ask_for_leaders(self._consumer, self._topic, _LEADERS_S)
         self._ends[partition] = end
         self._seen_end[partition] = 0
         if end > 0:
@@ -69,11 +70,6 @@ class KafkaChangelog:
     def close_all(self) -> None:
         with suppress(ClientsBroken, Fatal), _client_errors():
             self._consumer.close()
-
-    def _look_for_leaders(self) -> None:
-        """The client itself asks who leads the partitions of a topic that is new to it, but up to a second later."""
-        with suppress(KafkaException):
-            self._consumer.list_topics(self._topic, timeout=_LEADERS_S)
 
     def _judge(self, error: KafkaError) -> None:
         if (ours := beyond_repair(error)) is not None:

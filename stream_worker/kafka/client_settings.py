@@ -43,6 +43,14 @@ RESERVED: Mapping[str, str] = {
 }
 
 _OUTPUT_MAX_BYTES = 100_000_000
+LARGEST_BATCH_BYTES = 1_000_000
+_TRANSACTION_SCAN_S = 10.0
+"""How often a broker looks for transactions that are over time."""
+
+
+def longest_transaction_s(settings: Settings) -> float:
+    """After so long the broker has ended a transaction of ours that nobody ended."""
+    return settings.kafka.transaction_timeout_ms / 1000 + _TRANSACTION_SCAN_S
 
 
 def consumer_settings(settings: Settings, group_instance_id: str | None) -> ClientSettings:

@@ -9,10 +9,11 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from stream_worker.errors import StreamWorkerError
-from stream_worker.kafka.client_settings import restore_settings
+from stream_worker.kafka.client_settings import longest_transaction_s, restore_settings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import translated
 from stream_worker.kafka.group_admin import GroupStatus, describe_group
+from stream_worker.kafka.reading import offsets_at
 from stream_worker.settings import Settings
 
 _CALL_S = 3.0
@@ -97,7 +98,7 @@ def group_facts(admin: AdminClient, settings: Settings) -> GroupFacts:
     try:
         (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
         members = described.result().members
-        starts = _offsets(admin, topic, numbers, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)  # type: ignore[no-untyped-call]
+        starts = offsets_at(admin, topic, numbers, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED, _CALL_S)  # type: ignore[no-untyped-call]
         hanging = [*_hanging(admin, settings, topic, numbers), *_hanging(admin, settings, settings.changelog, numbers)]
         newest = _newest_ms(admin, topic, numbers)
     except KafkaException as error:
@@ -113,14 +114,6 @@ def group_facts(admin: AdminClient, settings: Settings) -> GroupFacts:
     )
 
 
-def _offsets(
-    admin: AdminClient, topic: str, numbers: Sequence[int], which: OffsetSpec, isolation: IsolationLevel
-) -> dict[int, int]:
-    asked = {TopicPartition(topic, number): which for number in numbers}
-    found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_CALL_S)
-    return {place.partition: future.result().offset for place, future in found.items()}
-
-
 def _newest_ms(admin: AdminClient, topic: str, numbers: Sequence[int]) -> int:
     asked = {TopicPartition(topic, number): OffsetSpec.max_timestamp() for number in numbers}  # type: ignore[no-untyped-call]
     found = admin.list_offsets(asked, request_timeout=_CALL_S)
@@ -130,13 +123,13 @@ def _newest_ms(admin: AdminClient, topic: str, numbers: Sequence[int]) -> int:
 def _hanging(admin: AdminClient, settings: Settings, topic: str, numbers: Sequence[int]) -> list[Hanging]:
     """Partitions whose last stable offset lies before their end, at a record that is older than any transaction."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    ends = _offsets(admin, topic, numbers, latest, IsolationLevel.READ_UNCOMMITTED)
-    stable = _offsets(admin, topic, numbers, latest, IsolationLevel.READ_COMMITTED)
+    ends = offsets_at(admin, topic, numbers, latest, IsolationLevel.READ_UNCOMMITTED, _CALL_S)
+    stable = offsets_at(admin, topic, numbers, latest, IsolationLevel.READ_COMMITTED, _CALL_S)
     waiting = {number: stable[number] for number in numbers if stable[number] < ends[number]}
     found = []
     for number, offset in waiting.items():
         seconds = time.time() - _written_ms(settings, topic, number, offset) / 1000
-        if seconds > settings.kafka.transaction_timeout_ms / 1000 + 10:
+        if seconds > longest_transaction_s(settings):
             found.append(Hanging(topic=topic, partition=number, offset=offset, seconds=seconds))
     return found
 

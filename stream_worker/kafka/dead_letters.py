@@ -2,24 +2,27 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from stream_worker.errors import Code, Missing
-from stream_worker.kafka.client_settings import admin_settings, restore_settings, transaction_settings
+from stream_worker.kafka.client_settings import (
+    LARGEST_BATCH_BYTES,
+    admin_settings,
+    restore_settings,
+    transaction_settings,
+)
 from stream_worker.kafka.clients import make_admin, make_consumer, make_producer
 from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.kafka.letters import Fate, Letter, Letters, batches, mark, redriven
 from stream_worker.kafka.topic_admin import describe
-from stream_worker.kafka.topic_lookup import missing_topic
+from stream_worker.kafka.topic_lookup import ask_for_leaders, missing_topic
 from stream_worker.record import Outgoing, Record
 from stream_worker.settings import Settings
 
 _SILENCE_S = 15.0
 _CALL_S = 30.0
 _BATCH = 500
-_BATCH_BYTES = 1_000_000
 
 
 def read_letters(settings: Settings) -> Letters:
@@ -33,9 +36,7 @@ def read_letters(settings: Settings) -> Letters:
     letters, unread = Letters(), set(range(facts.partitions))
     heard = time.monotonic()
     try:
-        with suppress(KafkaException):
-            # The client asks who leads the partitions by itself, too, but up to a second later.
-            consumer.list_topics(topic, timeout=_CALL_S)
+        ask_for_leaders(consumer, topic)
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
         while unread:
             for message in consumer.consume(1_000, 0.2):
@@ -64,7 +65,7 @@ class LetterDesk:
         self._events = settings.topics.events
         self._letters = settings.output_topic(settings.topics.dead_letters)
         transactional_id = f"{settings.application_id}-dlq"
-        self._producer = make_producer(transaction_settings(settings, transactional_id, _BATCH_BYTES))
+        self._producer = make_producer(transaction_settings(settings, transactional_id, LARGEST_BATCH_BYTES))
         self._failed: KafkaError | None = None
         try:
             self._producer.init_transactions(_CALL_S)

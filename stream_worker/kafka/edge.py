@@ -8,10 +8,12 @@ from confluent_kafka.admin import AdminClient
 
 from stream_worker.kafka.changelog import KafkaChangelog
 from stream_worker.kafka.client_settings import (
+    LARGEST_BATCH_BYTES,
     ClientSettings,
     admin_settings,
     consumer_settings,
     delta_settings,
+    longest_transaction_s,
     restore_settings,
     transaction_settings,
 )
@@ -28,9 +30,6 @@ from stream_worker.kafka.topics import written_topics
 from stream_worker.kafka.transactions import KafkaTransactions
 from stream_worker.settings import Settings
 
-_LARGEST_BATCH_BYTES = 1_000_000
-_TRANSACTION_SCAN_S = 10.0
-"""How often a broker looks for transactions that are over time."""
 _CLOSING_FLUSH_S = 1.0
 
 
@@ -92,7 +91,7 @@ class KafkaEdge:
         self.close()
         settings = self._settings
         topic = settings.topics.events
-        batch_bytes = min(_LARGEST_BATCH_BYTES, *self._limits.values())
+        batch_bytes = min(LARGEST_BATCH_BYTES, *self._limits.values())
         self._transactions = KafkaTransactions(
             self._telling("producer", transaction_settings(settings, self._who.transactional_id, batch_bytes)),
             input_topic=topic,
@@ -110,7 +109,7 @@ class KafkaEdge:
             settings.application_id,
             topic,
             settings.changelog,
-            settings.kafka.transaction_timeout_ms / 1000 + _TRANSACTION_SCAN_S,
+            longest_transaction_s(settings),
         )
         return Clients(self._subscription, offsets, self._changelog, self._transactions, self._deltas)
 

@@ -24,8 +24,8 @@ _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 def ends(admin: AdminClient, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Start and committed end of each partition. Raises Missing or Fatal."""
-    first = _offsets(admin, topic, partitions, _EARLIEST, IsolationLevel.READ_COMMITTED)
-    last = _offsets(admin, topic, partitions, _LATEST, IsolationLevel.READ_COMMITTED)
+    first = offsets_at(admin, topic, partitions, _EARLIEST, IsolationLevel.READ_COMMITTED)
+    last = offsets_at(admin, topic, partitions, _LATEST, IsolationLevel.READ_COMMITTED)
     return {number: (first[number], last[number]) for number in partitions}
 
 
@@ -34,7 +34,7 @@ def true_ends(admin: AdminClient, topic: str, partitions: Sequence[int], within_
 
     Raises Missing, Fatal, or UnsafeChange for a transaction that is open for longer than `within_s`.
     """
-    last = _offsets(admin, topic, partitions, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+    last = offsets_at(admin, topic, partitions, _LATEST, IsolationLevel.READ_UNCOMMITTED)
     deadline = time.monotonic() + within_s
     while held := [number for number, (_, stable) in ends(admin, topic, partitions).items() if stable < last[number]]:
         if time.monotonic() > deadline:
@@ -44,15 +44,21 @@ def true_ends(admin: AdminClient, topic: str, partitions: Sequence[int], within_
                 f"`kafka-transactions.sh find-hanging --topic {topic} --partition {held[0]}`, and abort it",
             )
         time.sleep(_RETRY_S)
-    first = _offsets(admin, topic, partitions, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+    first = offsets_at(admin, topic, partitions, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
     return {number: (first[number], last[number]) for number in partitions}
 
 
-def _offsets(
-    admin: AdminClient, topic: str, partitions: Sequence[int], which: OffsetSpec, isolation: IsolationLevel
+def offsets_at(
+    admin: AdminClient,
+    topic: str,
+    partitions: Sequence[int],
+    which: OffsetSpec,
+    isolation: IsolationLevel,
+    within_s: float = _CALL_S,
 ) -> dict[int, int]:
+    """By partition. Raises Missing or Fatal."""
     asked = {TopicPartition(topic, number): which for number in partitions}
-    found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_CALL_S)
+    found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=within_s)
     try:
         return {place.partition: future.result().offset for place, future in found.items()}
     except KafkaException as error:

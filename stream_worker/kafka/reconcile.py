@@ -99,7 +99,7 @@ def reconcile(
             f"lost by the broker; once they are restored or given up, begin anew with {names.another_application}",
             partition=partition,
         )
-    balance_offset = record.open[0] if record.open else record.next
+    balance_offset = record.group_offset
     if facts.committed is None or facts.committed == balance_offset:
         _not_below_start(partition, balance_offset, facts, names)
         return _continued(record, facts, balance_offset, most_in_hand=most_in_hand, term_held=term_held)

@@ -21,7 +21,12 @@ from dataclasses import replace
 
 from stream_worker.contracts.internal import MOVING_PARTITIONS, LedgerRecord, Move, ledger_key
 from stream_worker.errors import ClientsBroken, Code, Fatal, UnsafeChange
-from stream_worker.kafka.client_settings import consumer_settings, transaction_settings
+from stream_worker.kafka.client_settings import (
+    LARGEST_BATCH_BYTES,
+    consumer_settings,
+    longest_transaction_s,
+    transaction_settings,
+)
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.group_admin import members_of
 from stream_worker.kafka.ledger import Ledger
@@ -46,8 +51,6 @@ from stream_worker.kafka.transactions import KafkaTransactions
 from stream_worker.record import Outgoing, Record
 from stream_worker.settings import Settings
 
-_SCAN_S = 10.0
-"""How often a broker looks for transactions that are over time."""
 _READ_AT_ONCE = 200_000
 """Records of the partitions that are held in memory together."""
 _IN_A_TRANSACTION = Batching(most_records=2_000, most_bytes=8 << 20)
@@ -56,7 +59,6 @@ _LOOK_EVERY_S = 0.02
 _TRIES = 5
 _ROUNDS = 5
 _NAMED = 5
-_LARGEST_BATCH_BYTES = 1_000_000
 
 Tell = Callable[[str], None]
 Ledgers = dict[int, LedgerRecord]
@@ -71,7 +73,7 @@ class Repartition:
         self._tell = tell
         self._admin = connect(settings)
         self._events, self._changelog = settings.topics.events, settings.changelog
-        self._wait_s = settings.kafka.transaction_timeout_ms / 1000 + _SCAN_S
+        self._wait_s = longest_transaction_s(settings)
         # Of nobody: it never joins, and the broker takes offsets of a group without members.
         self._nobody = make_consumer(consumer_settings(settings, None))
         self._membership = Membership(self._nobody.consumer_group_metadata())
@@ -265,7 +267,7 @@ class Repartition:
         followed = dict(ledgers)
         for partition, facts in self._facts(range(found.origin)).items():
             ledger, committed = ledgers[partition], facts.committed
-            if committed is not None and committed != _group_offset(ledger):
+            if committed is not None and committed != ledger.group_offset:
                 self._tell(f"partition {partition}: the group's offset was moved to {committed}: it is followed")
                 followed[partition] = replace(ledger, next=committed, open=())
         return followed
@@ -343,7 +345,7 @@ class Repartition:
 
     def _transactions(self) -> KafkaTransactions:
         facts = describe(self._admin, [self._events, self._changelog])
-        batch_bytes = min(_LARGEST_BATCH_BYTES, *(each.number("max.message.bytes") for each in facts.values()))
+        batch_bytes = min(LARGEST_BATCH_BYTES, *(each.number("max.message.bytes") for each in facts.values()))
         identity = f"{self._settings.application_id}-repartition"
         transactions = KafkaTransactions(
             transaction_settings(self._settings, identity, batch_bytes),
@@ -402,12 +404,8 @@ def _carried(ledger: LedgerRecord, waiting: list[Record], strays: list[Record]) 
     return replace(ledger, next=max(ledger.next, waiting[-1].offset + 1), open=tuple(sorted(still_open)))
 
 
-def _group_offset(ledger: LedgerRecord) -> int:
-    return ledger.open[0] if ledger.open else ledger.next
-
-
 def _group_offsets(ledgers: Ledgers) -> dict[int, int]:
-    return {number: _group_offset(ledger) for number, ledger in ledgers.items()}
+    return {number: ledger.group_offset for number, ledger in ledgers.items()}
 
 
 def _report(found: Plan, survey: Survey, *, moved: int, carried: int, done: bool) -> Repartitioned:

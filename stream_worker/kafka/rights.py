@@ -39,10 +39,10 @@ class Right:
     """One entry of the list."""
 
     operation: Operation
-    """What may be done."""
+    """What must be allowed."""
 
     kind: Kind
-    """What it is done to."""
+    """What it is allowed for."""
 
     name: str
     """Its name."""
@@ -56,7 +56,7 @@ class Right:
     def __str__(self) -> str:
         return f"{self.operation} on {self.kind} {self.name}{'*' if self.is_prefix else ''}"
 
-    def command(self, principal: str, bootstrap_servers: str) -> str:
+    def allow(self, principal: str, bootstrap_servers: str) -> str:
         """How Kafka's own tool gives the right."""
         pattern = " --resource-pattern-type prefixed" if self.is_prefix else ""
         operation = "".join(part.title() for part in self.operation.split("_"))

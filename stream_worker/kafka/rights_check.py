@@ -38,7 +38,7 @@ def lacking_rights(admin: AdminClient, wanted: Iterable[Right]) -> list[Right]:
 def refuse_lacking_rights(admin: AdminClient, settings: Settings) -> None:
     """Raises Fatal naming each right that a worker needs and has not, with the command that gives the first."""
     if lacking := lacking_rights(admin, rights(settings, User.WORKER)):
-        cure = lacking[0].command("User:NAME", settings.kafka.bootstrap_servers)
+        cure = lacking[0].allow("User:NAME", settings.kafka.bootstrap_servers)
         raise Fatal(
             Code.NOT_AUTHORIZED,
             f"we lack the rights {', '.join(map(str, lacking))}: {cure}; "

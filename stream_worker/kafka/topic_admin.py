@@ -8,14 +8,14 @@ from enum import StrEnum
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType, TopicMetadata
 
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.clients import make_admin
 from stream_worker.kafka.faults import beyond_repair, translated
 from stream_worker.kafka.topic_check import Finding, Severity, TopicFacts, find, nearest_topic
-from stream_worker.kafka.topic_lookup import partitions_of, topic_names
+from stream_worker.kafka.topic_lookup import described, partitions_of, topic_names
 from stream_worker.kafka.topics import TopicSpec, topic_table
 from stream_worker.settings import Settings
 
@@ -89,7 +89,7 @@ def grow(admin: AdminClient, topic: str, partitions: int) -> None:
         ) from exception
     _await(
         admin,
-        lambda: _led_partitions(admin, topic) >= partitions,
+        lambda: _led_partitions(described(admin, topic)[topic]) >= partitions,
         f"{topic} has {partitions} partitions, but not a leader of each",
     )
 
@@ -172,23 +172,13 @@ def _await(admin: AdminClient, condition: Callable[[], bool], what: str) -> None
         admin.poll(0.05)
 
 
-def _led_partitions(admin: AdminClient, topic: str) -> int:
-    try:
-        partitions = admin.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic].partitions
-    except KafkaException as exception:
-        raise translated(exception.args[0], topic) from exception
-    return sum(partition.leader >= 0 for partition in partitions.values())
+def _led_partitions(topic: TopicMetadata) -> int:
+    return sum(partition.leader >= 0 for partition in topic.partitions.values())
 
 
 def _led_topics(admin: AdminClient) -> set[str]:
     """The names of the topics whose partitions all have a leader."""
-    try:
-        topics = admin.list_topics(timeout=_CALL_TIMEOUT_S).topics
-    except KafkaException as exception:
-        raise translated(exception.args[0]) from exception
-    return {
-        name for name, topic in topics.items() if all(partition.leader >= 0 for partition in topic.partitions.values())
-    }
+    return {name for name, topic in described(admin).items() if _led_partitions(topic) == len(topic.partitions)}
 
 
 def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

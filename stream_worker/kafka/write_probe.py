@@ -5,7 +5,7 @@ import uuid
 from confluent_kafka import KafkaException
 
 from stream_worker.errors import StreamWorkerError
-from stream_worker.kafka.client_settings import transaction_settings
+from stream_worker.kafka.client_settings import LARGEST_BATCH_BYTES, transaction_settings
 from stream_worker.kafka.clients import make_producer
 from stream_worker.kafka.faults import translated
 from stream_worker.settings import Settings
@@ -17,7 +17,7 @@ def write_probe(settings: Settings) -> StreamWorkerError | None:
     """What stood in the way; None when the dead-letter topic took the record. The transaction is aborted: nobody who
     reads committed records ever sees it."""
     identity = f"{settings.application_id}-doctor-{uuid.uuid4().hex[:8]}"
-    producer = make_producer(transaction_settings(settings, identity, 1_000_000))
+    producer = make_producer(transaction_settings(settings, identity, LARGEST_BATCH_BYTES))
     refused: list[StreamWorkerError] = []
     try:
         producer.init_transactions(_CALL_S)

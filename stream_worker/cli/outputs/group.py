@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stream_worker.kafka.letters import Fate
-from stream_worker.kafka.rights import Kind as ResourceKind
-from stream_worker.kafka.rights import Operation
+from stream_worker.kafka.rights import Right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,23 +178,8 @@ class LetterShown(LetterRow):
 
 
 @dataclass(frozen=True, slots=True)
-class NeededRight:
+class NeededRight(Right):
     """An entry for the broker's access control list."""
-
-    operation: Operation
-    """What must be allowed."""
-
-    kind: ResourceKind
-    """What it is allowed for."""
-
-    name: str
-    """Its name."""
-
-    is_prefix: bool
-    """Whether the name is the beginning of names."""
-
-    why: str
-    """What needs it."""
 
     command: str
     """How Kafka's own tool gives the right."""
