@@ -22,6 +22,7 @@ from stream_worker.record import Headers, Record
 class KafkaSubscription:
     def __init__(self, settings: ClientSettings, topic: str) -> None:
         self._consumer = make_consumer(settings)
+        self._is_static = "group.instance.id" in settings
         self._topic = topic
         self._assigned: set[int] = set()
         self._read_from: dict[int, int] = {}
@@ -86,11 +87,14 @@ class KafkaSubscription:
         return Membership(metadata) if _is_member(metadata) else None
 
     def leave(self, deadline_s: float) -> None:
-        """A static member does not leave on close: the partitions are given back by unsubscribing first."""
+        """A static member does not leave on close: the partitions are given back by unsubscribing first.
+
+        The client leaves in a thread of its own when all is unassigned. Closed before that, it would not leave at all.
+        """
         with self._calling(), _client_errors():
             self._consumer.unsubscribe()
             for _ in range(max(1, int(deadline_s / 0.05))):
-                if not self._assigned:
+                if not self._assigned and not (self._is_static and self.membership()):
                     break
                 self._consumer.poll(0.05)
         self._raise_failure()
