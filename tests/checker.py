@@ -5,7 +5,8 @@ partition; a conversation lives in one partition, so its records are in order, t
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stream_worker.contracts.internal import LEDGER_PREFIX, STATE_PREFIX, LedgerRecord, load_ledger
@@ -14,6 +15,7 @@ from stream_worker.outcome import FinishReason
 
 Value = Mapping[str, Any]
 Changelog = Iterable[tuple[bytes, bytes | None]]
+"""Read several times."""
 
 
 def each_event_has_one_outcome(sent: Iterable[str], metrics: Sequence[Value]) -> None:
@@ -76,10 +78,7 @@ def state_is_what_was_published(replies: Sequence[Value], changelog: Changelog) 
 def ledgers_never_go_back(changelog: Changelog) -> None:
     """Terms rise, `next` rises, and what is settled stays so."""
     last: dict[int, LedgerRecord] = {}
-    for key, value in changelog:
-        if value is None or not key.startswith(LEDGER_PREFIX):
-            continue
-        ledger = load_ledger(value, int(key.removeprefix(LEDGER_PREFIX)))
+    for ledger in ledgers(changelog):
         before = last.get(ledger.partition)
         if before is not None:
             where = f"partition {ledger.partition}"
@@ -113,10 +112,13 @@ def only_suspects_are_condemned(condemned: Sequence[Value], changelog: Changelog
     good event: not that it is never condemned (a process that is killed for another reason takes what ran alone with
     it), but never without this.
     """
+    partitions = {metric["partition"] for metric in condemned}
     history: dict[int, list[LedgerRecord]] = defaultdict(list)
+    crashed_twice = False
     for ledger in ledgers(changelog):
-        history[ledger.partition].append(ledger)
-    crashed_twice = any(ledger.starts >= 2 for found in history.values() for ledger in found)
+        crashed_twice = crashed_twice or ledger.starts >= 2
+        if ledger.partition in partitions:
+            history[ledger.partition].append(ledger)
     for metric in condemned:
         where = f"{metric['partition']}/{metric['offset']}"
         before = [ledger for ledger in history[metric["partition"]] if ledger.term < metric["term"]]
@@ -128,20 +130,15 @@ def only_suspects_are_condemned(condemned: Sequence[Value], changelog: Changelog
 
 def last_states(changelog: Changelog) -> dict[str, ConversationState]:
     """The last committed state of every conversation."""
-    return {
-        key.removeprefix(STATE_PREFIX).decode(): load_state(value)
-        for key, value in changelog
-        if value is not None and key.startswith(STATE_PREFIX)
-    }
+    found = {key: value for key, value in changelog if value is not None and key.startswith(STATE_PREFIX)}
+    return {key.removeprefix(STATE_PREFIX).decode(): load_state(value) for key, value in found.items()}
 
 
-def ledgers(changelog: Changelog) -> list[LedgerRecord]:
+def ledgers(changelog: Changelog) -> Iterator[LedgerRecord]:
     """Every ledger record, in order."""
-    return [
-        load_ledger(value, int(key.removeprefix(LEDGER_PREFIX)))
-        for key, value in changelog
-        if value is not None and key.startswith(LEDGER_PREFIX)
-    ]
+    for key, value in changelog:
+        if value is not None and key.startswith(LEDGER_PREFIX):
+            yield load_ledger(value, int(key.removeprefix(LEDGER_PREFIX)))
 
 
 def each_reply_has_its_command(replies: Sequence[Value], commands: Sequence[Value]) -> None:
@@ -153,22 +150,35 @@ def each_reply_has_its_command(replies: Sequence[Value], commands: Sequence[Valu
     assert len(commands) == len(turns), "a turn has more than one command"
 
 
-def previews_add_up_where_complete(replies: Sequence[Value], deltas: Sequence[Value]) -> int:
+@dataclass(slots=True)
+class _Preview:
+    """What was shown of a turn by one attempt, as far as nothing was missing."""
+
+    text: str = ""
+    pieces: int = 0
+    is_done: bool = False
+    has_gap: bool = False
+
+    def add(self, delta: Value) -> None:
+        self.has_gap = self.has_gap or delta["seq"] != self.pieces
+        self.pieces += 1
+        self.text += delta["text"]
+        self.is_done = delta["state"] == "done"
+
+
+def previews_add_up_where_complete(replies: Sequence[Value], deltas: Iterable[Value]) -> int:
     """A preview of the reply's own term and attempt without a gap is the reply's text; how many there are.
 
     Previews are not transactional: one may be missing where its process ended, and then only the reply counts.
     """
-    by_attempt: dict[tuple[str, int, int], list[Value]] = defaultdict(list)
+    shown: dict[tuple[str, int, int], _Preview] = defaultdict(_Preview)
     for delta in deltas:
-        by_attempt[delta["turn_id"], delta["term"], delta["attempt"]].append(delta)
+        shown[delta["turn_id"], delta["term"], delta["attempt"]].add(delta)
     complete = 0
     for reply in replies:
-        pieces = by_attempt[reply["turn_id"], reply["term"], reply["attempt"]]
-        if [piece["seq"] for piece in pieces] != list(range(len(pieces))) or not pieces:
+        preview = shown[reply["turn_id"], reply["term"], reply["attempt"]]
+        if preview.has_gap or not preview.is_done or reply["truncated"]:
             continue
-        if pieces[-1]["state"] != "done" or reply["truncated"]:
-            continue
-        text = "".join(piece["text"] for piece in pieces)
-        assert text == reply["text"], f"the preview of {reply['turn_id']} does not add up to its reply"
+        assert preview.text == reply["text"], f"the preview of {reply['turn_id']} does not add up to its reply"
         complete += 1
     return complete

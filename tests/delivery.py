@@ -4,7 +4,7 @@ What runs against a real broker hands in what it read; the tests of the check ha
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +19,17 @@ class Delivery:
     """Events and everything committed, each in the order of its partition. An event is known by its place: its id may
     come twice.
 
-    `poison`: words of events that nobody can answer. `is_whole`: no compaction has run over the changelog.
+    `changelog` is gone through several times. `poison`: words of events that nobody can answer. `is_whole`: no
+    compaction has run over the changelog.
     """
 
     events: Mapping[Place, Value]
     metrics: Sequence[Value]
     replies: Sequence[Value]
     commands: Sequence[Value]
-    deltas: Sequence[Value]
+    deltas: Iterable[Value]
     buried: Sequence[Place]
-    changelog: Sequence[tuple[bytes, bytes | None]]
+    changelog: Iterable[tuple[bytes, bytes | None]]
     poison: Collection[str] = ()
     is_whole: bool = True
 

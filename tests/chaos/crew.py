@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+from confluent_kafka import ConsumerGroupState, KafkaException
+from confluent_kafka.admin import AdminClient
 
+from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.settings import Settings
 from tests.chaos.history import History
 from tests.chaos.switches import Switch
 from tests.chaos.understanding import write_bot
+from tests.eventually import eventually
 from tests.kafka.sabotage import Bug
 
 _ROOT = Path(__file__).parents[2]
@@ -73,7 +77,7 @@ class Crew:
         folder.mkdir(parents=True, exist_ok=True)
         member = Member(name, folder, bootstrap_servers, is_static)
         write_bot(folder)
-        (folder / "stream-worker.yaml").write_bytes(orjson.dumps(self._tree(member)))
+        self._configure(member)
         self.members[name] = member
         self._start(member)
 
@@ -98,6 +102,15 @@ class Crew:
                 member.due = max(member.due, now + _RESTART_S)
             if member.process is None and now >= member.due:
                 self._start(member)
+
+    def change_protocol(self, protocol: str) -> None:
+        """Ends everybody, and starts them again with this group protocol once the group has no member."""
+        self._history.note("protocol", protocol=protocol, codes=self.end())
+        eventually(self._group_is_empty, _END_S)
+        kafka = self._settings.kafka.model_copy(update={"group_protocol": protocol})
+        self._settings = self._settings.model_copy(update={"kafka": kafka})
+        for member in self.members.values():
+            self._configure(member)
 
     def heal(self) -> None:
         for member in self.members.values():
@@ -129,6 +142,17 @@ class Crew:
             member.signal(signal.SIGKILL)
             assert member.process is not None
             member.process.wait(_END_S)
+
+    def _group_is_empty(self) -> bool:
+        group = self._settings.application_id
+        found = AdminClient(admin_settings(self._settings)).describe_consumer_groups([group])[group]
+        try:
+            return found.result().state is ConsumerGroupState.EMPTY
+        except KafkaException:
+            return False
+
+    def _configure(self, member: Member) -> None:
+        (member.folder / "stream-worker.yaml").write_bytes(orjson.dumps(self._tree(member)))
 
     def _start(self, member: Member) -> None:
         member.starts += 1

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from contextlib import ExitStack
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from stream_worker.embedded.broker import EmbeddedBroker, free_port
 from stream_worker.embedded.configuration import Listener
 from stream_worker.kafka.client_settings import admin_settings
 from stream_worker.kafka.topic_admin import Creation, create
-from stream_worker.kafka.topics import topic_table
+from stream_worker.kafka.topics import Role, topic_table
 from stream_worker.settings import Settings
 from tests.chaos.actions import ACTIONS, Undo
 from tests.chaos.crew import Crew
@@ -38,6 +39,7 @@ from tests.chaos.traffic import traffic
 from tests.chaos.world import World
 from tests.eventually import eventually
 from tests.kafka.sabotage import Bug
+from tests.kafka.topic_log import Counted
 from tests.kafka.topic_reader import TopicReader
 
 _PARTITIONS = 8
@@ -46,7 +48,8 @@ _WORKERS = ("w-0", "w-1", "w-2")
 #: would not.
 _A_PATIENT_CONTROLLER = {"broker.session.timeout.ms": "15000"}
 _PROXIED = ("w-1", "w-2")
-_CHECK_S = 600.0
+_CHECK_S = 1_800.0
+"""A hang guard: a million events take some minutes."""
 _GOOD_ENDS = {0, -signal.SIGTERM}
 """One that was still starting has nothing to give back, and ends as any process does."""
 
@@ -59,7 +62,8 @@ class Plan:
     chatlogs: Path
     folder: Path
     is_kept: bool = False
-    protocol: str = "classic"
+    protocols: Sequence[str] = ("classic",)
+    """Of the group, one after the other, each as long as the others."""
     only: frozenset[str] = frozenset()
     bug: Bug | None = None
     every_s: float = 3.0
@@ -90,11 +94,11 @@ def chaos(plan: Plan) -> dict[str, Any]:
         world = _world(plan, history, stack)
         for name in _WORKERS:
             world.crew.add(name, _servers(world, name))
-        reader = TopicReader(world.settings)
-        stack.callback(reader.close)
-        eventually(lambda: len(reader.ledgers) == _PARTITIONS, 120.0)
+        with closing(TopicReader(world.settings)) as reader:
+            eventually(lambda: len(reader.ledgers) == _PARTITIONS, 120.0)
         _stir(plan, world, history)
-        violation = _settled(world, reader, history, plan.settles_s)
+        with closing(Counted(world.settings, Role.METRICS)) as outcomes:
+            violation = _settled(world, outcomes, history, plan.settles_s)
         codes = world.crew.end()
         history.note("exit codes", codes=codes)
         if violation is None and not set(codes.values()) <= _GOOD_ENDS:
@@ -151,7 +155,7 @@ def _settings(plan: Plan, servers: str) -> Settings:
             "kafka": {
                 "bootstrap_servers": servers,
                 "start_at": "earliest",
-                "group_protocol": plan.protocol,
+                "group_protocol": plan.protocols[0],
                 "max_poll_interval_ms": 30_000,
             },
             "topics": {"partitions": _PARTITIONS, "replication_factor": 1, "min_insync_replicas": 1},
@@ -169,6 +173,7 @@ def _stir(plan: Plan, world: World, history: History) -> None:
     """Messages are written at their times, and meanwhile things go wrong."""
     chance = random.Random(plan.seed)
     waiting = traffic(plan.chatlogs, plan.seed, plan.events, plan.minutes * 60)
+    changes = _changes(plan)
     undos: list[tuple[float, Undo]] = []
     started, due, place = time.monotonic(), plan.every_s, 0
     while (now := time.monotonic() - started) < plan.minutes * 60 or place < len(waiting):
@@ -178,6 +183,9 @@ def _stir(plan: Plan, world: World, history: History) -> None:
         for when, undo in [each for each in undos if each[0] <= now]:
             undos.remove((when, undo))
             undo.do()
+        if changes and now >= changes[0][0]:
+            _heal(world, undos)
+            world.crew.change_protocol(changes.popleft()[1])
         if now >= due:
             due = now + chance.uniform(0.3, 1.7) * plan.every_s
             if (undone := _act(plan, world, chance, history)) is not None:
@@ -185,10 +193,21 @@ def _stir(plan: Plan, world: World, history: History) -> None:
         world.crew.tend()
         # The pace of those who write is a part of what is tried here.
         time.sleep(0.02)
+    _heal(world, undos)
+    history.note("healed", sent=world.flush())
+
+
+def _changes(plan: Plan) -> deque[tuple[float, str]]:
+    """When which protocol follows the one before, in seconds from the start."""
+    each_s = plan.minutes * 60 / len(plan.protocols)
+    return deque((number * each_s, protocol) for number, protocol in enumerate(plan.protocols) if number)
+
+
+def _heal(world: World, undos: list[tuple[float, Undo]]) -> None:
     for _, undo in undos:
         undo.do()
+    undos.clear()
     world.heal()
-    history.note("healed", sent=world.flush())
 
 
 def _act(plan: Plan, world: World, chance: random.Random, history: History) -> Undo | None:
@@ -201,16 +220,15 @@ def _act(plan: Plan, world: World, chance: random.Random, history: History) -> U
     return undo
 
 
-def _settled(world: World, reader: TopicReader, history: History, seconds: float) -> str | None:
+def _settled(world: World, outcomes: Counted, history: History, seconds: float) -> str | None:
     """Waits until every event has an outcome; what is wrong where that never comes."""
     sent = world.flush()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         world.crew.tend()
-        if (settled := reader.settled) >= sent:
+        if (settled := outcomes.so_far()) >= sent:
             history.note("settled", events=sent)
             return None
-        time.sleep(0.2)
     world.crew.show_stacks()
     return f"{sent - settled} of {sent} events have no outcome {seconds:.0f} s after all was healed"
 
@@ -248,7 +266,9 @@ def _plan() -> Plan:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--every", type=float, default=3.0, help="seconds between two faults, on average")
     parser.add_argument("--chatlogs", type=Path, default=Path("../shared/data/chatlogs"), help="drawn bursts without")
-    parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic")
+    parser.add_argument(
+        "--protocol", nargs="+", choices=("classic", "consumer"), default=["classic"], help="one after the other"
+    )
     parser.add_argument("--only", nargs="*", default=[], choices=[action.name for action in ACTIONS])
     parser.add_argument("--bug", type=Bug, default=None, choices=list(Bug), help="a planted bug, which must be found")
     parser.add_argument("--folder", type=Path, default=None, help="where everything is kept; a temporary one without")
@@ -259,7 +279,7 @@ def _plan() -> Plan:
         minutes=parsed.minutes,
         every_s=parsed.every,
         chatlogs=parsed.chatlogs,
-        protocol=parsed.protocol,
+        protocols=parsed.protocol,
         only=frozenset(parsed.only),
         bug=parsed.bug,
         is_kept=parsed.folder is not None,

@@ -77,7 +77,7 @@ def _of(records: Any, name: str) -> list[Value]:
 def _last_state(good: Delivery, change: Callable[[ConversationState], ConversationState]) -> Delivery:
     """The last state of the second conversation is another one."""
     key = STATE_PREFIX + b"c-2"
-    last = next(value for found, value in reversed(good.changelog) if found == key)
+    last = next(value for found, value in reversed(list(good.changelog)) if found == key)
     assert last is not None
     return replace(good, changelog=[*good.changelog, (key, change(load_state(last)).dump())])
 
