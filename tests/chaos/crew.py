@@ -144,10 +144,9 @@ class Crew:
             member.process.wait(_END_S)
 
     def _group_is_empty(self) -> bool:
-        group = self._settings.application_id
-        found = AdminClient(admin_settings(self._settings)).describe_consumer_groups([group])[group]
+        admin, group = AdminClient(admin_settings(self._settings)), self._settings.application_id
         try:
-            return found.result().state is ConsumerGroupState.EMPTY
+            return admin.describe_consumer_groups([group])[group].result().state is ConsumerGroupState.EMPTY
         except KafkaException:
             return False
 
