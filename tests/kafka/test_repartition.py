@@ -38,13 +38,16 @@ class Killed(BaseException):
     """As a power cut: no cleaning up is told from it."""
 
 
-@pytest.fixture
-def told(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch) -> Settings:
+@pytest.fixture(params=["classic"])
+def told(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Settings:
     """An application whose conversations have each had one turn, stopped; states move three in a transaction."""
     monkeypatch.setattr(repartition, "_IN_A_TRANSACTION", Batching(most_records=3, most_bytes=1 << 20))
-    settings = settings_for(partitions=_FEW, kafka=QUICK)
+    settings = settings_for(partitions=_FEW, kafka=QUICK | {"group_protocol": request.param})
     _tell(settings)
     return settings
+
+
+with_both_protocols = pytest.mark.parametrize("told", ["classic", "consumer"], indirect=True)
 
 
 def _tell(settings: Settings) -> None:
@@ -103,6 +106,7 @@ def _nobody_works(settings: Settings) -> None:
         cluster.stop()
 
 
+@with_both_protocols
 def test_conversations_go_on_in_more_partitions(told: Settings) -> None:
     done = _moved(told)
     assert (done.conversations, done.moved, done.carried) == (len(_CONVERSATIONS), len(_TO_MOVE), 0)
@@ -187,6 +191,7 @@ def _refused(settings: Settings, code: Code, target: int = _MANY) -> str:
     return caught.value.detail
 
 
+@with_both_protocols
 def test_a_group_with_members_is_refused(told: Settings) -> None:
     with Cluster(told) as cluster:
         cluster.start()
