@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 from confluent_kafka import Producer
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect, sync_playwright
 
 from stream_worker.embedded.broker import EmbeddedBroker
 from stream_worker.kafka.topic_admin import connect, create
@@ -24,6 +24,9 @@ from tests.kafka.processes import WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 WIDE, NARROW = (1440, 900), (390, 844)
+#: A guard, not an expectation: a machine that does something else meanwhile must not fail a test.
+GUARD_S = 120.0
+expect.set_options(timeout=1_000 * GUARD_S)
 
 #: A dashboard as Grafana's own tools write it.
 DASHBOARD = {
@@ -60,7 +63,7 @@ class Scene:
         """Into a topic of the application, as its name stands in the settings."""
         raw = value if isinstance(value, bytes) else orjson.dumps(value)
         self._producer.produce(topic, raw, key)
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(GUARD_S) == 0
 
     def say(self, conversation: str, event_id: str, text: str) -> None:
         event = {"conversation_id": conversation, "message_id": event_id, "sender": {"id": "u-1"}, "text": text}
@@ -68,7 +71,7 @@ class Scene:
 
     def body(self, path: str) -> str:
         request = urllib.request.Request(self.url + path, headers={"Accept": "text/html"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=GUARD_S) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -76,7 +79,7 @@ class Scene:
         """What a form of the page sends; the page that it leads to."""
         (csrf,) = set(re.findall('name="csrf" value="([^"]+)"', self.body("/try?id=forms")))
         data = urllib.parse.urlencode({**fields, "csrf": csrf}).encode()
-        with urllib.request.urlopen(self.url + path, data, timeout=30) as answer:
+        with urllib.request.urlopen(self.url + path, data, timeout=GUARD_S) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -106,8 +109,8 @@ def _fill(scene: Scene) -> None:
     for number in range(12):
         scene.say(f"person-{number}", f"m-{number}", "How do I return a parcel that came broken?")
     scene.write(scene.settings.topics.events, "person-1", b"{ not json")
-    eventually(lambda: "invalid json" in scene.body("/letters"), 60)
-    eventually(lambda: "waits" not in scene.body("/conversations"), 60)
+    eventually(lambda: "invalid json" in scene.body("/letters"), GUARD_S)
+    eventually(lambda: "waits" not in scene.body("/conversations"), GUARD_S)
 
 
 class ConsoleProcess:
@@ -127,7 +130,7 @@ class ConsoleProcess:
                 cwd=ROOT,
                 stderr=log,
             )
-        self.url = eventually(self._address, 60)
+        self.url = eventually(self._address, GUARD_S)
 
     def _address(self) -> str:
         assert self._process.poll() is None, self._log.read_text()
@@ -139,11 +142,11 @@ class ConsoleProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        assert self._process.wait(20) == 0, self._log.read_text()
+        assert self._process.wait(GUARD_S) == 0, self._log.read_text()
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(20)
+        self._process.wait(GUARD_S)
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +176,7 @@ def open_tab(browser: Browser, size: tuple[int, int] = WIDE, theme: str = "light
         color_scheme="dark" if theme == "dark" else "light",
         reduced_motion="reduce",
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(1_000 * GUARD_S)
     tab = Tab(context.new_page())
 
     def failed(request: Request) -> None:

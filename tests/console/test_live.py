@@ -14,7 +14,7 @@ from stream_worker.kafka.dead_letters import read_letters
 from stream_worker.kafka.group_admin import describe_group
 from stream_worker.kafka.letters import Fate, Letter, Wanted
 from stream_worker.kafka.topic_admin import connect
-from tests.console.conftest import ConsoleProcess, Scene, Tab, open_tab
+from tests.console.conftest import GUARD_S, ConsoleProcess, Scene, Tab, open_tab
 from tests.eventually import eventually
 from tests.unit.console import records
 
@@ -53,7 +53,7 @@ def test_deltas_are_shown_as_they_come_and_a_new_attempt_replaces_them(scene: Sc
         scene.write(topic, names[0], records.delta(*names, at, text, attempt)[1].value)
 
     preview(0, "The first", 1)
-    eventually(lambda: "writes" in scene.body("/conversations"), 20)
+    eventually(lambda: "writes" in scene.body("/conversations"), GUARD_S)
     tab.page.goto(f"{scene.url}/conversation?id=writes")
     tab.page.locator("#stream[data-state=live]").wait_for()
     shown = tab.page.locator(".entry.bot .bubble > p").first
@@ -112,7 +112,7 @@ def test_a_dead_letter_shows_what_came(scene: Scene, tab: Tab) -> None:
 def test_a_dead_letter_goes_back_once_with_the_keyboard_and_says_by_whom(scene: Scene, tab: Tab) -> None:
     topic = scene.settings.topics.events
     scene.write(topic, "goes-back", b"{ still no json")
-    eventually(lambda: "goes-back" in scene.body("/letters"), 30)
+    eventually(lambda: "goes-back" in scene.body("/letters"), GUARD_S)
     tab.page.goto(f"{scene.url}/letters")
     row = tab.page.locator("tr", has_text="goes-back")
     row.get_by_role("link").click()
@@ -152,7 +152,7 @@ def test_a_stream_that_was_cut_goes_on_where_it_was(scene: Scene) -> None:
     def events(last_id: str | None, enough: int) -> list[tuple[str, str, str]]:
         request = urllib.request.Request(address, headers={"Last-Event-ID": last_id} if last_id else {})
         found: list[tuple[str, str, str]] = []
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=GUARD_S) as answer:
             fields: dict[str, str] = {}
             for raw in answer:
                 name, _, value = raw.decode().strip().partition(": ")
@@ -169,7 +169,7 @@ def test_a_stream_that_was_cut_goes_on_where_it_was(scene: Scene) -> None:
     assert kind == "hello"
     # While nobody listens.
     scene.say("resumes", "m-1", "hello")
-    eventually(lambda: "resumes" in scene.body("/conversations"), 20)
+    eventually(lambda: "resumes" in scene.body("/conversations"), GUARD_S)
     # The answer's previews and what else became of it, from the first of them on.
     missed = events(first_id, 2)
     assert {kind for _, kind, _ in missed} <= {"changed", "delta"}
@@ -186,7 +186,7 @@ def test_workers_do_not_notice_that_the_console_dies(scene: Scene, tmp_path: Pat
 
     def look() -> None:
         while not stops.is_set():
-            urllib.request.urlopen(f"{console.url}/group", timeout=10).read()
+            urllib.request.urlopen(f"{console.url}/group", timeout=GUARD_S).read()
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -194,7 +194,7 @@ def test_workers_do_not_notice_that_the_console_dies(scene: Scene, tmp_path: Pat
     looking.join()
     console.kill()
     scene.say("after-the-end", "m-1", "hello")
-    eventually(lambda: "replied" in _ended(scene) or "bot" in _ended(scene), 30)
+    eventually(lambda: "replied" in _ended(scene) or "bot" in _ended(scene), GUARD_S)
     after = describe_group(admin, scene.settings)
     assert (after.state, after.members) == (before.state, before.members) == ("stable", 1)
     assert [each.owner for each in after.partitions] == [each.owner for each in before.partitions]

@@ -23,6 +23,8 @@ from tests.eventually import eventually
 from tests.scrape import free_port, value
 
 ROOT = Path(__file__).parents[2]
+#: Guards, not expectations: a machine that does something else meanwhile must not fail a test.
+_START_S = 600.0
 _END_S = 120.0
 _BOT = """
 bot: shop
@@ -64,9 +66,17 @@ class Process:
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
+    def expect_alive(self) -> None:
+        """Fails with the end of its log where it has ended by itself."""
+        code = self._child.poll()
+        assert code is None, f"{self.log.name} ended with {code}:\n{self.log.read_text(errors='replace')[-4_000:]}"
+
     def stop(self) -> None:
         self._child.terminate()
-        self._child.wait(_END_S)
+        try:
+            self._child.wait(_END_S)
+        finally:
+            self._child.kill()
 
 
 class Load:
@@ -170,9 +180,7 @@ class Scene:
         for number, (engine, port) in enumerate(zip(engines, self.ports, strict=True)):
             self._worker(number, engine, port)
         self._scraper()
-        for port in self.ports:
-            eventually(lambda port=port: (value(port, "assigned_partitions") or 0) > 0, 240.0)  # type: ignore[misc]
-        eventually(self._is_up, 60.0)
+        eventually(self._is_ready, _START_S)
         self.load.start()
 
     def stop(self) -> None:
@@ -222,7 +230,12 @@ class Scene:
         ]
         self._processes.append(Process(command, self._folder, "prometheus"))
 
-    def _is_up(self) -> bool:
+    def _is_ready(self) -> bool:
+        """Whether every worker has partitions and Prometheus sees them all."""
+        for process in self._processes:
+            process.expect_alive()
+        if not all((value(port, "assigned_partitions") or 0) > 0 for port in self.ports):
+            return False
         try:
             return len(self.prometheus.instant("up == 1")) == len(self.ports)
         except OSError:
