@@ -1,4 +1,4 @@
-"""What of the chart follows from the code: its README's table of values, and its topics."""
+"""What of the chart follows from the code: its README's table of values, its topics, and the rights of its users."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,9 +8,11 @@ import orjson
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from stream_worker.kafka.rights import Kind, User, rights
 from stream_worker.kafka.topics import Role, topic_table
 from stream_worker.settings import Settings
 
+_STRIMZI = {Kind.TOPIC: "topic", Kind.GROUP: "group", Kind.TRANSACTIONAL_ID: "transactionalId"}
 _CHART = Path(__file__).parent.parent / "deploy" / "helm" / "stream-worker"
 _HEAD = """# The chart of stream_worker
 
@@ -48,6 +50,33 @@ def topics() -> str:
         }
         for spec in topic_table(settings)
     ]
+    return orjson.dumps(table, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def users() -> str:
+    """The least rights of each user for Strimzi's resources, a rule for each resource.
+
+    A topic is named by its setting, everything else by what stands after the application's id in its name.
+    """
+    settings = Settings(application_id="application")
+    of_topic = {spec.name: spec.role.value for spec in topic_table(settings)}
+    table = {}
+    for user in User:
+        rules: dict[tuple[Kind, str, bool], dict[str, Any]] = {}
+        for right in rights(settings, user):
+            topic = of_topic[right.name] if right.kind is Kind.TOPIC else ""
+            rule = rules.setdefault(
+                (right.kind, right.name, right.is_prefix),
+                {
+                    "type": _STRIMZI[right.kind],
+                    "setting": topic,
+                    "suffix": "" if topic else right.name.removeprefix(settings.application_id),
+                    "patternType": "prefix" if right.is_prefix else "literal",
+                    "operations": [],
+                },
+            )
+            rule["operations"].append("".join(part.title() for part in right.operation.split("_")))
+        table[user.value] = list(rules.values())
     return orjson.dumps(table, option=orjson.OPT_INDENT_2).decode() + "\n"
 
 

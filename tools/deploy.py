@@ -25,7 +25,11 @@ def files(docs: str = _DOCS, grafana: str = _GRAFANA) -> dict[str, str]:
         "prometheus/rules.yaml": plain(docs, grafana),
         "prometheus/prometheus-rule.yaml": for_operator(docs, grafana),
     }
-    of_chart = {"helm/stream-worker/README.md": chart.readme(), "helm/stream-worker/files/topics.json": chart.topics()}
+    of_chart = {
+        "helm/stream-worker/README.md": chart.readme(),
+        "helm/stream-worker/files/topics.json": chart.topics(),
+        "helm/stream-worker/files/users.json": chart.users(),
+    }
     return {f"grafana/{name}": text for name, text in dashboards(docs).items()} | rules | of_chart
 
 

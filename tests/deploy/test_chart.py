@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stream_worker.kafka.topics import topic_table, written_topics
+from stream_worker.kafka.rights import Kind, Operation, Right, User, rights
+from stream_worker.kafka.topics import topic_table
 from stream_worker.settings import Settings
 from tools import chart
 
@@ -20,6 +21,8 @@ CHART = ROOT / "deploy" / "helm" / "stream-worker"
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(file.name.removesuffix("-values.yaml") for file in (CHART / "ci").glob("*-values.yaml"))
 KUBERNETES = "1.34"
+#: How the users of the values for Strimzi are named.
+_SUFFIXES = {User.WORKER: "", User.GATEWAY: "-gateway", User.CONSOLE: "-console"}
 #: Set to write the golden renders anew; then read the difference.
 UPDATE = "UPDATE_GOLDEN"
 
@@ -120,8 +123,7 @@ def test_what_cannot_work_does_not_render(values: list[str], sentence: str) -> N
 @pytest.mark.parametrize("case", ["strimzi", "laptop"])
 def test_the_topics_of_strimzi_are_those_of_the_one_table(case: str) -> None:
     rendered = objects(render(case, "--set", "strimzi.cluster=main").stdout)
-    (text,) = (each["data"]["stream-worker.yaml"] for each in rendered if _is_the_workers_settings(each))
-    settings = Settings.model_validate(YAML(typ="safe").load(text.replace("${INSTANCE}", "bot-0")))
+    settings = _settings_of(rendered, "stream-worker.yaml")
     made = {each["spec"]["topicName"]: each["spec"] for each in rendered if each["kind"] == "KafkaTopic"}
     expected = {
         spec.name: {
@@ -135,24 +137,56 @@ def test_the_topics_of_strimzi_are_those_of_the_one_table(case: str) -> None:
     assert made == expected
 
 
-def _is_the_workers_settings(each: dict[str, Any]) -> bool:
-    return each["kind"] == "ConfigMap" and "${INSTANCE}" in each["data"].get("stream-worker.yaml", "")
+def _settings_of(rendered: list[dict[str, Any]], file: str) -> Settings:
+    """What a pod that is given this file works with."""
+    (text,) = (each["data"][file] for each in rendered if each["kind"] == "ConfigMap" and _is_a_workers(each))
+    return Settings.model_validate(YAML(typ="safe").load(text.replace("${INSTANCE}", "bot-0")))
 
 
-def test_the_user_of_strimzi_has_the_rights_of_a_worker() -> None:
-    (user,) = (each for each in objects(render("strimzi").stdout) if each["kind"] == "KafkaUser")
-    allowed = {
-        (acl["resource"]["type"], acl["resource"].get("name")): set(acl["operations"])
+def _is_a_workers(config_map: dict[str, Any]) -> bool:
+    return "${INSTANCE}" in config_map["data"].get("stream-worker.yaml", "")
+
+
+def _strimzis_rights(user: dict[str, Any]) -> set[str]:
+    """What a KafkaUser is allowed, in the words of the table of rights."""
+    kinds = {"topic": Kind.TOPIC, "group": Kind.GROUP, "transactionalId": Kind.TRANSACTIONAL_ID}
+    operations = {"Read": Operation.READ, "Write": Operation.WRITE, "DescribeConfigs": Operation.DESCRIBE_CONFIGS}
+    return {
+        str(
+            Right(
+                operations[operation],
+                kinds[acl["resource"]["type"]],
+                acl["resource"]["name"],
+                acl["resource"]["patternType"] == "prefix",
+                "",
+            )
+        )
         for acl in user["spec"]["authorization"]["acls"]
+        for operation in acl["operations"]
     }
-    settings = Settings.model_validate(
-        {"application_id": "assistant", "outputs": {"prefix": "shadow."}, "topics": {"events": "im.events"}}
+
+
+@pytest.mark.parametrize("user", User)
+def test_a_user_of_strimzi_has_exactly_the_rights_of_the_one_table(user: User) -> None:
+    rendered = objects(render("strimzi").stdout)
+    (made,) = (
+        each
+        for each in rendered
+        if each["kind"] == "KafkaUser" and each["metadata"]["name"] == f"assistant{_SUFFIXES[user]}"
     )
-    assert "Read" in allowed["topic", "im.events"]
-    assert all("Write" in allowed["topic", topic] for topic in written_topics(settings))
-    assert "Read" in allowed["topic", settings.changelog]
-    assert "Read" in allowed["group", "assistant"]
-    assert "Write" in allowed["transactionalId", "assistant"]
+    allowed = _strimzis_rights(made)
+    assert allowed == {str(right) for right in rights(_settings_of(rendered, "stream-worker.yaml"), user)}
+
+
+def test_the_console_signs_in_as_the_user_who_may_write_events() -> None:
+    rendered = objects(render("strimzi").stdout)
+    worker, console = (_settings_of(rendered, name) for name in ("stream-worker.yaml", "console.yaml"))
+    assert worker.kafka.client["sasl.username"] == "assistant"
+    assert console.kafka.client["sasl.username"] == "assistant-console"
+    assert console.kafka.bootstrap_servers == worker.kafka.bootstrap_servers
+    (deployment,) = (each for each in rendered if each["kind"] == "Deployment")
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--config=/etc/stream-worker/console.yaml" in arguments
 
 
 def notes(*arguments: str) -> str:

@@ -41,6 +41,10 @@ capabilities: {drop: [ALL]}
   secret: {secretName: {{ . }}}
 {{- end }}
 {{- end }}
+{{- /* What is no worker may sign in as somebody else. */}}
+{{- define "sw.consoleConfig" -}}
+/etc/stream-worker/{{ if .Values.console.settings }}console{{ else }}stream-worker{{ end }}.yaml
+{{- end }}
 {{- define "sw.pullSecrets" -}}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
