@@ -129,5 +129,6 @@ def chinese(said: str) -> Decimal | None:
         return None
     try:
         return Decimal(str(cn2an(said, "smart")))
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError, LookupError):
+        # The library knows no tenth of some units: `万亿三`.
         return None

@@ -112,6 +112,7 @@ def test_english(text: str, expected: list[tuple[str, str, str]]) -> None:
             [("money", "三百二十块", "320 CNY"), ("money", "￥99.5", "99.5 CNY"), ("money", "100美元", "100 USD")],
         ),
         ("一起等一下，十分感谢", []),
+        ("有一亿三和三十零，一共三百二", [("number", "三百二", "320")]),
         (
             "手机13812345678，写信给bob@x.org谢谢",
             [("phone", "13812345678", "+8613812345678"), ("email", "bob@x.org", "bob@x.org")],
