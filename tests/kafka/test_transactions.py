@@ -21,7 +21,8 @@ from tests.kafka.conftest import SettingsFor
 from tests.kafka.event_writer import conversation_in
 from tests.kafka.sabotage import Bug, planted
 from tests.kafka.test_topics import alter
-from tests.kafka.topic_reader import Isolation, TopicReader
+from tests.kafka.topic_log import Isolation
+from tests.kafka.topic_reader import TopicReader
 
 _LIMIT_BYTES = 20_000
 _ROUNDS = 10
