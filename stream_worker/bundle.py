@@ -1,7 +1,7 @@
 """A bundle for whoever helps: what the installation is, how it stands, what it last said. No secret, no text."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import orjson
 from stream_worker.cli.probes import ask
 from stream_worker.errors import StreamWorkerError
 from stream_worker.observability.logs import drop_content
-from stream_worker.settings import Settings, tree
+from stream_worker.settings import Settings
 from stream_worker.settings.loader import MASK, Resolved, settings_hash
 
 _LOG_LINES = 1_000
@@ -34,7 +34,7 @@ def write_bundle(resolved: Resolved, target: Path, log: Path | None, worker: str
     }
     if log is not None:
         contents["log.jsonl"] = lambda: _log(log)
-    secrets = [value.encode() for value in _secrets(resolved) if len(value) >= _SHORTEST_SECRET]
+    secrets = [value.encode() for value in resolved.secret_values() if len(value) >= _SHORTEST_SECRET]
     with zipfile.ZipFile(target, "x", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
             archive.writestr(name, _without(_tried(content), secrets))
@@ -111,13 +111,6 @@ def _log(file: Path) -> bytes:
     if foreign:
         kept.append(orjson.dumps({"event": "lines that are no JSON were left out", "lines": foreign}))
     return b"\n".join(kept) + b"\n"
-
-
-def _secrets(resolved: Resolved) -> set[str]:
-    """Every value that the masked tree masks."""
-    plain = dict(tree.leaves(resolved.settings.model_dump(mode="json")))
-    masked: Mapping[tree.Path, object] = dict(tree.leaves(resolved.masked()))
-    return {str(value) for path, value in plain.items() if masked.get(path) == MASK}
 
 
 def _without(content: bytes, secrets: list[bytes]) -> bytes:

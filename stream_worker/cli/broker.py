@@ -24,7 +24,8 @@ def _group() -> None:
 def start(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 takes a free one.")] = 9_092,
     folder: Annotated[
-        Path | None, typer.Option(help="Where its data and log go; without it, a folder in the user's cache.")
+        Path | None,
+        typer.Option(file_okay=False, help="Where its data and log go; without it, a folder in the user's cache."),
     ] = None,
 ) -> None:
     """Start a broker in the foreground; its topics are kept for the next start in the same folder."""

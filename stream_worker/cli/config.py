@@ -91,6 +91,7 @@ def migrate(
     from ruamel.yaml import YAML
 
     from stream_worker.cli.asking import ask_first
+    from stream_worker.settings.document import parse
     from stream_worker.settings.renames import RENAMED, move, renamed_in
 
     file = settings_file(config)
@@ -98,7 +99,7 @@ def migrate(
         raise typer.BadParameter("there is no stream-worker.yaml here: name a file", param_hint="--config")
     yaml = YAML(typ="rt")
     yaml.preserve_quotes, yaml.width = True, 4096
-    tree = yaml.load(file.read_bytes()) or {}
+    tree = parse(file, yaml)
     found = renamed_in(tree, RENAMED)
     for old, new in found.items():
         typer.echo(f"{old} → {new}")
@@ -184,7 +185,7 @@ def _server(engine: EngineSettings) -> CheckedPart:
     """Raises Missing when no model server answers, Misconfigured when it refuses the key."""
     from stream_worker.inference.openai_server import ask_for_models
 
-    served, url = ask_for_models(engine.openai).names, engine.openai.base_url
+    served, url = ask_for_models(engine.openai).names, engine.openai.address
     if served is None:
         return _fine(Part.SERVER, f"it answers at {url}; it does not tell whether it has {engine.model}")
     if engine.model in served:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from stream_worker.doctor.finding import Finding, Group, Says
 from stream_worker.observability.metric_table import PREFIX, TABLE
 from stream_worker.settings import Settings
+from stream_worker.settings.urls import without_credentials
 
 _SAYS = Says(Group.WATCHING)
 _ANSWER_S = 2.0
@@ -60,11 +61,11 @@ def judge(facts: WatchingFacts) -> Iterator[Finding]:
     if not facts.collector:
         yield _SAYS.fine("traces", "no traces are sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set")
     elif facts.collector_answers:
-        yield _SAYS.fine("traces", f"a collector answers at {facts.collector}")
+        yield _SAYS.fine("traces", f"a collector answers at {without_credentials(facts.collector)}")
     else:
         yield _SAYS.error(
             "traces",
-            f"nobody answers at {facts.collector}",
+            f"nobody answers at {without_credentials(facts.collector)}",
             "Traces are lost. Answers are not affected.",
             "start the collector, or set OTEL_EXPORTER_OTLP_ENDPOINT to where it is",
         )

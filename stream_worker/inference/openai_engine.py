@@ -133,7 +133,7 @@ class OpenAiSource:
             message = f"the model server was silent for {self._patience_s(begun):.0f} s {what}"
             raise StreamFailed(Fault.ENGINE, message) from error
         except httpx2.HTTPError as error:
-            message = f"the model server at {settings.base_url} failed ({type(error).__name__})"
+            message = f"the model server at {settings.address} failed ({type(error).__name__})"
             raise (StreamFailed(Fault.ENGINE, message) if begun else _Again(message)) from error
 
     def _patience_s(self, begun: bool) -> float:

@@ -35,20 +35,20 @@ def ask_for_models(settings: OpenAiSettings, transport: httpx2.BaseTransport | N
     except httpx2.TransportError as error:
         raise Missing(
             Code.SERVER_UNREACHABLE,
-            f"no model server answers at {settings.base_url} ({type(error).__name__}): check engine.openai.base_url, "
+            f"no model server answers at {settings.address} ({type(error).__name__}): check engine.openai.base_url, "
             "and that a server runs there",
         ) from error
     status = response.status_code
     if status in _REFUSED:
         raise Misconfigured(
-            Code.SERVER_REFUSES, f"the model server at {settings.base_url} says {status}: check engine.openai.api_key"
+            Code.SERVER_REFUSES, f"the model server at {settings.address} says {status}: check engine.openai.api_key"
         )
     if status in _NO_LIST:
         return ServedModels(None)
     if status != httpx2.codes.OK:
         raise Missing(
             Code.SERVER_UNREACHABLE,
-            f"the model server at {settings.base_url} says {status}: look at its log, and try again",
+            f"the model server at {settings.address} says {status}: look at its log, and try again",
         )
     return ServedModels(_names(response))
 

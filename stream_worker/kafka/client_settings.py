@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.settings import Settings
+from stream_worker.settings.urls import credentials_in
 
 ClientSettings = dict[str, str | int | float | bool]
 
@@ -161,6 +162,12 @@ def _merged(
         for key in keys:
             if (reason := RESERVED.get(key)) is not None:
                 raise Misconfigured(Code.CONFIG_RESERVED_CLIENT_SETTING, f"kafka.{part} must not set {key}: {reason}")
+            if credentials_in(str(keys[key])):
+                raise Misconfigured(
+                    Code.CONFIG_INVALID_VALUE,
+                    f"kafka.{part}: {key} holds a user or a password before its host, which the client writes into "
+                    "its log: give them by settings of their own, such as sasl.oauthbearer.client.secret",
+                )
     # librdkafka writes lines of its own form to stderr, one for each attempt to connect. What matters of it reaches
     # us as errors; `kafka.client.log_level: 6` shows the rest.
     quiet: ClientSettings = {"log_level": 2, "log.connection.close": False}

@@ -5,7 +5,7 @@ from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 def conflict(sentence: str, *fields: str) -> PydanticCustomError:

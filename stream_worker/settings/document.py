@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stream_worker.errors import Code, Misconfigured
@@ -21,6 +22,7 @@ from stream_worker.settings import tree
 from stream_worker.settings.source import Complaint, Source, in_file
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<file>file:)?(?P<name>[^}:]*)(?P<has_default>:-(?P<default>[^}]*))?\}")
+_QUOTED = re.compile(r"""(?P<token>'(?:<[a-z ]+>|.)')|(?P<quote>['"]).*(?P=quote)""", re.DOTALL)
 _NAMES_A_FOLDER = {("engine", "model"), ("understanding", "encoder")}
 
 
@@ -36,23 +38,40 @@ class Document:
 
 def read(file: Path, environ: Mapping[str, str]) -> Document:
     """The document of `file`. Raises Misconfigured when it cannot be read at all."""
+    document = Document()
+    document.fields = _Reader(file, environ, document).plain(parse(file, YAML(typ="rt")), ())
+    return document
+
+
+def parse(file: Path, yaml: YAML) -> CommentedMap:
+    """The file as it stands; `yaml` is a round-trip one. Raises Misconfigured, which quotes nothing of the file.
+
+    The parser's own error shows the line, and with it perhaps a password: it is not the cause of ours, either.
+    """
     try:
-        parsed = YAML(typ="rt").load(file.read_bytes().decode("utf-8-sig"))
+        parsed = yaml.load(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise Misconfigured(Code.CONFIG_UNREADABLE, f"cannot read {file}: {error.strerror}") from error
+        problem = f"cannot read {file}: {error.strerror}"
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        raise Misconfigured(Code.CONFIG_UNREADABLE, f"{where}: not YAML: {error.problem}") from error
-    except (YAMLError, ValueError) as error:
-        raise Misconfigured(Code.CONFIG_UNREADABLE, f"{file}: not YAML in UTF-8") from error
-    document = Document()
-    if parsed is None:
-        return document
-    if not isinstance(parsed, CommentedMap):
-        raise Misconfigured(Code.CONFIG_UNREADABLE, f"{file}:1:1: settings are a mapping, as in `application_id: shop`")
-    document.fields = _Reader(file, environ, document).plain(parsed, ())
-    return document
+        problem = f"{where}: not YAML: {_unquoted(error)}"
+    except (YAMLError, ValueError):
+        problem = f"{file}: not YAML in UTF-8"
+    else:
+        if parsed is None:
+            return CommentedMap()
+        if isinstance(parsed, CommentedMap):
+            return parsed
+        problem = f"{file}:1:1: settings are a mapping, as in `application_id: shop`"
+    raise Misconfigured(Code.CONFIG_UNREADABLE, problem)
+
+
+def _unquoted(error: MarkedYAMLError) -> str:
+    """What is wrong, without what the parser quotes of the file; its tokens and single characters stay."""
+    if isinstance(error, DuplicateKeyError):
+        return "this key stands twice in its section"
+    return _QUOTED.sub(lambda match: match["token"] or "…", str(error.problem))
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, SecretStr
 
 from stream_worker.settings.base import Section
+from stream_worker.settings.urls import without_credentials
 from stream_worker.tokens import Sampling
 
 
@@ -42,14 +43,15 @@ class SamplingSettings(Section):
 
 
 class OpenAiSettings(Section):
-    base_url: Annotated[str, Field(pattern=r"^https?://")] = "http://127.0.0.1:8000/v1"
+    base_url: Annotated[str, Field(pattern=r"^https?://", repr=False)] = "http://127.0.0.1:8000/v1"
     """Where the server's API begins; `chat/completions` is asked below it."""
 
     api_key: SecretStr | None = None
     """Sent as a bearer token; `${file:/run/secrets/key}` reads it from a file. Never shown."""
 
-    proxy: str | None = None
-    """A proxy to reach the server by; variables such as HTTPS_PROXY are not looked at."""
+    proxy: str | None = Field(default=None, repr=False)
+    """A proxy to reach the server by; variables such as HTTPS_PROXY are not looked at. A password in it
+    is never shown."""
 
     max_concurrent: int = Field(default=64, ge=1, le=4_096)
     """Replies that come at the same time; further ones wait here."""
@@ -78,8 +80,13 @@ class OpenAiSettings(Section):
     salted_cache: bool = False
     """Send the tenant, bot and version as `cache_salt`, which vLLM keeps tenants apart by in its prefix cache."""
 
-    extra_body: dict[str, JsonValue] = Field(default={})
+    extra_body: dict[str, JsonValue] = Field(default={}, repr=False)
     """Fields that are added to each request as they stand."""
+
+    @property
+    def address(self) -> str:
+        """`base_url` as messages name it."""
+        return without_credentials(self.base_url)
 
 
 class VllmSettings(Section):
@@ -92,7 +99,7 @@ class VllmSettings(Section):
     max_waiting: int = Field(default=1_024, ge=1, le=65_536)
     """Requests handed to vLLM at the same time; it queues by itself what its batch cannot take."""
 
-    extra_arguments: dict[str, JsonValue] = Field(default={})
+    extra_arguments: dict[str, JsonValue] = Field(default={}, repr=False)
     """Further arguments of vLLM's AsyncEngineArgs, as they stand."""
 
 

@@ -11,13 +11,13 @@ class KafkaSettings(Section):
     bootstrap_servers: str = Field(default="localhost:9092", min_length=1)
     """Brokers to start from, `host:port`, separated by commas."""
 
-    client: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    client: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
     """librdkafka settings for every client: TLS, SASL and the like. Those that delivery relies on are refused."""
 
-    consumer: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    consumer: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
     """librdkafka settings for the consumer alone."""
 
-    producer: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    producer: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
     """librdkafka settings for the producers alone."""
 
     group_protocol: Literal["classic", "consumer"] = "classic"

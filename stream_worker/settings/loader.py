@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from rapidfuzz import process
 
@@ -24,6 +24,7 @@ from stream_worker.settings import document, environment, tree
 from stream_worker.settings.renames import RENAMED, move, renamed_in
 from stream_worker.settings.root import Settings
 from stream_worker.settings.source import DEFAULT, Complaint, Origin, Source, refuse
+from stream_worker.settings.urls import credentials_in, without_credentials
 
 MASK = "***"
 _NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -52,6 +53,14 @@ class Resolved:
         shown: dict[str, Any] = self._masked(self.settings.model_dump(mode="json"), ())
         return shown
 
+    def secret_values(self) -> set[str]:
+        """What is masked, in clear: for whoever looks for it in what is to be handed out."""
+        found: set[str] = set()
+        for path, value in tree.leaves(self.settings.model_dump()):
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            found.update([text] if self._is_secret(path) else credentials_in(text))
+        return found
+
     def _masked(self, node: Any, path: tree.Path) -> Any:
         if isinstance(node, dict):
             return {key: self._masked(value, (*path, key)) for key, value in node.items()}
@@ -60,7 +69,12 @@ class Resolved:
         return self._shown(path, node)
 
     def _shown(self, path: tree.Path, value: object) -> object:
-        return MASK if path in self.secrets or tree.is_secret(path) else value
+        if self._is_secret(path):
+            return MASK
+        return without_credentials(value, MASK) if isinstance(value, str) else value
+
+    def _is_secret(self, path: tree.Path) -> bool:
+        return path in self.secrets or tree.is_secret(path)
 
 
 def load_settings(

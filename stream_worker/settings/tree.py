@@ -4,6 +4,7 @@ A path is a tuple of keys and list indices. Every other file here asks this
 one what the tree looks like, so the tree is declared once, by its sections.
 """
 
+import re
 import types
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -16,9 +17,12 @@ from stream_worker.settings.root import Settings
 
 Path = tuple[str | int, ...]
 
-#: Words that make a librdkafka setting a secret. Our own are SecretStr.
+#: Words that make a librdkafka setting a secret, or a field that is passed through to an engine: there whole words,
+#: as in `hf_token`, not `max_tokens`. Our own are SecretStr.
 _SECRET_WORDS = ("password", "secret", "key", "token", "jaas", "credential")
 _PASSED_THROUGH = {("kafka", "client"), ("kafka", "consumer"), ("kafka", "producer")}
+_TO_ENGINES = {("engine", "openai", "extra_body"), ("engine", "vllm", "extra_arguments")}
+_NO_WORD = re.compile(r"[^a-z]+")
 
 
 def dotted(path: Path) -> str:
@@ -70,9 +74,11 @@ def is_optional(path: Path) -> bool:
 
 
 def is_secret(path: Path) -> bool:
-    """Whether a value must never be shown: a field that says so, a call's header, or a Kafka client's by its name."""
+    """Whether a value must never be shown: a field that says so, a call's header, or by its name what is passed on."""
     if tuple(path[:2]) == ("calls", "headers") or annotation_at(path) is SecretStr:
         return True
+    if tuple(path[:3]) in _TO_ENGINES:
+        return any(not {*_NO_WORD.split(str(part).lower())}.isdisjoint(_SECRET_WORDS) for part in path[3:])
     if tuple(path[:2]) not in _PASSED_THROUGH or len(path) < 3:
         return False
     return any(word in str(path[2]).lower() for word in _SECRET_WORDS)
@@ -83,7 +89,7 @@ def leaves(node: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
     if isinstance(node, dict) and node:
         for key, value in node.items():
             yield from leaves(value, (*path, key))
-    elif isinstance(node, list) and node:
+    elif isinstance(node, list | tuple) and node:
         for index, value in enumerate(node):
             yield from leaves(value, (*path, index))
     else:

@@ -144,3 +144,11 @@ def test_all_else_passes_through() -> None:
     consumer, producer = consumer_settings(settings, None), transaction_settings(settings, "t", 1)
     assert consumer["security.protocol"] == producer["security.protocol"] == "sasl_ssl"
     assert (consumer["fetch.wait.max.ms"], producer["linger.ms"]) == (10, 0)
+
+
+@pytest.mark.parametrize("part", ["client", "consumer", "producer"])
+def test_a_password_within_a_url_is_refused_for_the_client_would_log_it(part: str) -> None:
+    settings = Settings.model_validate({"kafka": {part: {"sasl.oauthbearer.token.endpoint.url": "https://a:s3c@b/t"}}})
+    with pytest.raises(Misconfigured, match=r"token\.endpoint\.url holds a user or a password") as caught:
+        transaction_settings(settings, "check", 1) if part == "producer" else consumer_settings(settings, None)
+    assert "s3c" not in str(caught.value)
