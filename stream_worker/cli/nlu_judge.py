@@ -112,8 +112,9 @@ def _print_evaluation(result: "Evaluation", summed: dict[str, Any], changed: "Ch
     print_rows(rows, _COLUMNS, output, figures)
     if output is not Format.TABLE:
         return
+    slots = f"slot F1 {result.slot_f1:.1%}, " if result.slots else ""
     note(
-        f"{result.examples} examples: accuracy {result.accuracy:.1%}, slot F1 {result.slot_f1:.1%}, "
+        f"{result.examples} examples: accuracy {result.accuracy:.1%}, {slots}"
         f"calibration error {result.calibration_error:.3f}, {result.milliseconds:.1f} ms a message"
     )
     if result.scope is not None:

@@ -61,6 +61,8 @@ def test_long_runs_of_marks_are_cut_and_short_ones_kept(marks: int) -> None:
         ('He said "no." Then he left...', ('He said "no."', "Then he left...")),
         ("你好。今天天气怎么样？谢谢！", ("你好。", "今天天气怎么样？", "谢谢！")),
         ("她说：「好。」走了", ("她说：「好。」", "走了")),
+        ("こんにちは。元気ですか？はい", ("こんにちは。", "元気ですか？", "はい")),
+        ("「行く！」と言った。3.5時間です", ("「行く！」", "と言った。", "3.5時間です")),
         ("كيف حالك؟ شكرا", ("كيف حالك؟", "شكرا")),
         ("नमस्ते। आप कैसे हैं?", ("नमस्ते।", "आप कैसे हैं?")),
         ("Really?! Yes", ("Really?!", "Yes")),
@@ -83,6 +85,24 @@ def test_sentences(text: str, sentences: tuple[str, ...]) -> None:
 )
 def test_the_language_is_one_of_the_bots_and_the_first_in_doubt(text: str, language: str) -> None:
     assert _PARSER.parse(text).language == language
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("ok", "en"),
+        ("hi", "en"),
+        ("好的", "zh"),
+        ("在吗", "zh"),
+        ("谢谢 bye", "zh"),
+        ("はい", "ja"),
+        ("東京の天気は？", "ja"),
+        ("네", "ko"),
+        ("да", "ru"),
+    ],
+)
+def test_short_texts_are_told_apart_by_their_letters(text: str, language: str) -> None:
+    assert Parser(("en", "zh", "ja", "ko", "ru")).parse(text).language == language
 
 
 def test_one_declared_language_is_taken_as_it_is_without_the_detector() -> None:
