@@ -13,6 +13,7 @@ broker's restart. It runs on a thread of its own, and counts as unanswered.
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
+from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -42,6 +43,7 @@ class KafkaTransactions:
         give_up_s: float,
         beat: Callable[[], None],
     ) -> None:
+        self._settings = settings
         self._producer = make_producer(settings)
         self._input_topic = input_topic
         self._call_timeout_s = call_timeout_s
@@ -97,8 +99,10 @@ class KafkaTransactions:
 
     def close(self) -> None:
         """Forgets what was queued; an open transaction is ended by whoever starts with our id next."""
-        self._producer.purge()
-        self._producer.flush(0)
+        # One that has failed for good says so to every call.
+        with suppress(KafkaException):
+            self._producer.purge()
+            self._producer.flush(0)
 
     def _send(self, batch: Batch, deadline: float) -> None:
         ledgers = frozenset(batch.ledgers.values())
@@ -178,9 +182,28 @@ class KafkaTransactions:
             raise ClientsBroken(Code.CLIENTS_BROKEN, "the broker did not answer an abort") from error
         if ours is not None:
             raise ours
+        moved_on = group_moved_on(cause)
+        if not moved_on:
+            self._begin_anew()
         if refuses_a_record(cause):
             return Refused(f"{cause.name()}: {cause.str()}")
-        return Aborted(f"{cause.name()}: {cause.str()}", group_moved_on(cause))
+        return Aborted(f"{cause.name()}: {cause.str()}", moved_on)
+
+    def _begin_anew(self) -> None:
+        """Another client in the place of one whose records failed.
+
+        What was refused, or taken back with it, has its number, and the broker never saw it. librdkafka (2.16) goes on
+        counting behind it, and when it sees the gap, in a later transaction, the flush there returns only once the
+        records' time is over.
+        """
+        self.close()
+        self._producer = make_producer(self._settings)
+        try:
+            self._resume(time.monotonic() + self._give_up_s, self._producer.init_transactions, self._call_timeout_s)
+        except KafkaException as error:
+            raise self._broken(error.args[0]) from error
+        except _OutOfTime as error:
+            raise ClientsBroken(Code.CLIENTS_BROKEN, "the broker did not answer a new producer") from error
 
     def _broken(self, cause: KafkaError) -> StreamWorkerError:
         return beyond_repair(cause) or ClientsBroken(

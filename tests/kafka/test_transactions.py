@@ -26,6 +26,8 @@ from tests.kafka.topic_reader import TopicReader
 
 _LIMIT_BYTES = 20_000
 _ROUNDS = 10
+_STALL_S = 10.0
+"""A third of `max_poll_interval_ms`, and what the records of a transaction have at the most."""
 _LARGE = "large"
 """A message with this text is answered by more than the topic takes."""
 
@@ -126,6 +128,20 @@ def refused_record_takes_out_one_turn(settings: Settings) -> None:
 
 def test_a_refused_record_takes_out_one_turn(settings_for: SettingsFor) -> None:
     refused_record_takes_out_one_turn(settings_for(kafka=QUICK))
+
+
+def test_what_was_refused_delays_nothing_later(settings_for: SettingsFor) -> None:
+    """A client that went on counting behind a refused record would stand still for `_STALL_S` when it sees the gap."""
+    settings, chance = settings_for(partitions=4, kafka=QUICK), random.Random(3)
+    with _smaller_replies(settings) as (cluster, answer_together):
+        for number in range(_ROUNDS):
+            turns = chance.randint(2, 12)
+            for turn in range(turns):
+                cluster.events.say(f"c-{number}-{turn}", _LARGE if chance.random() < 0.3 else "small")
+            answer_together(turns)
+            cluster.run_until_settled(_STALL_S)
+        checker.each_event_has_one_outcome(cluster.events.sent, cluster.outputs.metrics)
+        assert cluster.workers["a"].journal.replaced == 0, "the clients were replaced"
 
 
 def test_without_isolation_a_refused_record_takes_out_a_transaction(settings_for: SettingsFor) -> None:
