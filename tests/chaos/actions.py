@@ -139,13 +139,14 @@ def _small_replies(world: World, chance: random.Random) -> Done:
     """The topic of replies takes hardly anything for a while: the broker refuses records."""
     seconds = chance.uniform(1.0, 3.0)
     world.limit_replies(200)
-    world.replies_are_limited = True
+    return {"for_s": seconds}, Undo(seconds, world.readmit_replies)
 
-    def lift() -> None:
-        world.limit_replies(None)
-        world.replies_are_limited = False
 
-    return {"for_s": seconds}, Undo(seconds, lift)
+def _forbidden_replies(world: World, chance: random.Random) -> Done:
+    """Nobody may write to the topic of replies for a while."""
+    seconds = chance.uniform(1.0, 3.0)
+    world.forbid_replies()
+    return {"for_s": seconds}, Undo(seconds, world.readmit_replies)
 
 
 def _compact(world: World, chance: random.Random) -> Done:
@@ -158,7 +159,7 @@ def _has_someone(world: World) -> bool:
 
 
 def _is_calm(world: World) -> bool:
-    return world.broker_is_up and world.network_is_whole and len(world.steady) >= 2
+    return _has_someone(world) and world.network_is_whole and not world.replies_are_refused
 
 
 ACTIONS = (
@@ -170,7 +171,8 @@ ACTIONS = (
     Action("lose_state", 2, _has_someone, _lose_state),
     Action("poison", 2, lambda world: _is_calm(world) and world.poisoned < 2, _poison),
     Action("broker_away", 2, _is_calm, _broker_away),
-    Action("small_replies", 1, lambda world: _is_calm(world) and not world.replies_are_limited, _small_replies),
+    Action("small_replies", 1, _is_calm, _small_replies),
+    Action("forbidden_replies", 1, _is_calm, _forbidden_replies),
     Action("compact_hard", 1, lambda world: world.broker_is_up and not world.is_compacted_hard, _compact),
     _network("cut"),
     _network("delay"),

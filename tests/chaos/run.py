@@ -47,6 +47,10 @@ _WORKERS = ("w-0", "w-1", "w-2")
 #: A lone node whose session ends, as the machine stalls, forgets the markers of transactions: with others beside it, it
 #: would not.
 _A_PATIENT_CONTROLLER = {"broker.session.timeout.ms": "15000"}
+_ALLOWS_WHAT_IS_NOT_FORBIDDEN = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
 _PROXIED = ("w-1", "w-2")
 _CHECK_S = 1_800.0
 """A hang guard: a million events take some minutes."""
@@ -68,7 +72,6 @@ class Plan:
     bug: Bug | None = None
     every_s: float = 3.0
     """How long lies between two faults, on average."""
-    longest_broker_stop_s: float = 15.0
     settles_s: float = 300.0
     """How long after all was healed every event must have its outcome."""
 
@@ -120,9 +123,8 @@ def _world(plan: Plan, history: History, stack: ExitStack) -> World:
     port = free_port()
     behind, front = {name: free_port() for name in _PROXIED}, {name: free_port() for name in _PROXIED}
     listeners = [Listener(name.replace("-", "").upper(), behind[name], front[name]) for name in _PROXIED]
-    broker = EmbeddedBroker(
-        plan.folder / "broker", port, listeners=listeners if binary else (), properties=_A_PATIENT_CONTROLLER
-    )
+    properties = _A_PATIENT_CONTROLLER | _ALLOWS_WHAT_IS_NOT_FORBIDDEN
+    broker = EmbeddedBroker(plan.folder / "broker", port, listeners=listeners if binary else (), properties=properties)
     stack.enter_context(broker)
     network = None
     if binary is not None:
@@ -143,7 +145,7 @@ def _world(plan: Plan, history: History, stack: ExitStack) -> World:
         crew=crew,
         network=network,
         proxied=list(_PROXIED) if network else [],
-        longest_broker_stop_s=plan.longest_broker_stop_s,
+        longest_broker_stop_s=min(60.0, plan.minutes * 7.5),
         front={name: f"127.0.0.1:{number}" for name, number in front.items()} if network else {},
     )
 

@@ -3,13 +3,25 @@
 import itertools
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 import orjson
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from stream_worker.embedded.broker import EmbeddedBroker
 from stream_worker.settings import Settings
@@ -18,6 +30,7 @@ from tests.chaos.network import Network
 from tests.chaos.traffic import Kind, Said
 
 _FLUSH_S = 60.0
+_CALL_S = 30.0
 _STOP_S = 60.0
 _GUEST = "guest"
 
@@ -35,12 +48,13 @@ class World:
     started: float = field(default_factory=time.monotonic)
     broker_is_up: bool = True
     network_is_whole: bool = True
-    replies_are_limited: bool = False
     is_compacted_hard: bool = False
     poisoned: int = 0
     held: set[str] = field(default_factory=set)
     """Workers that stand still."""
     _was_killed: bool = False
+    _readmit: Callable[[], None] | None = None
+    """What makes the topic of replies take records again."""
     _soon: deque[Said] = field(default_factory=deque)
     _last: dict[str, dict[str, object]] = field(default_factory=dict)
     _guests: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -134,12 +148,35 @@ class World:
             self.network.heal()
         self.held.clear()
         self.crew.heal()
-        if self.replies_are_limited:
-            self.limit_replies(None)
+        self.readmit_replies()
 
-    def limit_replies(self, most_bytes: int | None) -> None:
-        topic = self.settings.output_topic(self.settings.topics.replies)
-        self._alter(topic, {"max.message.bytes": None if most_bytes is None else str(most_bytes)})
+    @property
+    def replies_are_refused(self) -> bool:
+        return self._readmit is not None
+
+    def limit_replies(self, most_bytes: int) -> None:
+        """The topic of replies takes no larger record."""
+        self._alter(self._replies, {"max.message.bytes": str(most_bytes)})
+        self._readmit = partial(self._alter, self._replies, {"max.message.bytes": None})
+
+    def forbid_replies(self) -> None:
+        """Nobody may write replies. What no rule is about the broker allows."""
+        what = (ResourceType.TOPIC, self._replies, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+        rule = (*what, AclOperation.WRITE, AclPermissionType.DENY)
+        admin = self._admin()
+
+        def allow() -> None:
+            for gone in admin.delete_acls([AclBindingFilter(*rule)]).values():
+                gone.result(_CALL_S)
+
+        for made in admin.create_acls([AclBinding(*rule)]).values():
+            made.result(_CALL_S)
+        self._readmit = allow
+
+    def readmit_replies(self) -> None:
+        if self._readmit is not None:
+            self._readmit()
+        self._readmit = None
 
     def compact_hard(self) -> None:
         """From now on the changelog is compacted as soon and as often as the broker can."""
@@ -147,12 +184,19 @@ class World:
         hard = {"segment.ms": "1000", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"}
         self._alter(self.settings.changelog, hard | {"max.compaction.lag.ms": "1000", "delete.retention.ms": "0"})
 
+    @property
+    def _replies(self) -> str:
+        return self.settings.output_topic(self.settings.topics.replies)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
+
     def _alter(self, topic: str, values: Mapping[str, str | None]) -> None:
-        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
+        admin = self._admin()
         entries = [
             ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET if value else AlterConfigOpType.DELETE)
             for name, value in values.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         for future in admin.incremental_alter_configs([resource]).values():
-            future.result(30.0)
+            future.result(_CALL_S)
