@@ -12,7 +12,7 @@ from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.client_settings import longest_transaction_s, restore_settings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import translated
-from stream_worker.kafka.group_admin import GroupStatus, describe_group
+from stream_worker.kafka.group_admin import GroupStatus, describe_group, description
 from stream_worker.kafka.reading import offsets_at
 from stream_worker.settings import Settings
 
@@ -96,8 +96,7 @@ def group_facts(admin: AdminClient, settings: Settings) -> GroupFacts:
     topic, group = settings.topics.events, settings.application_id
     numbers = [each.partition for each in status.partitions]
     try:
-        (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
-        members = described.result().members
+        members = description(admin, group).members
         starts = offsets_at(admin, topic, numbers, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED, _CALL_S)  # type: ignore[no-untyped-call]
         hanging = [*_hanging(admin, settings, topic, numbers), *_hanging(admin, settings, settings.changelog, numbers)]
         newest = _newest_ms(admin, topic, numbers)

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, OffsetSpec
 
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.kafka.calls import answered
@@ -17,6 +18,12 @@ from stream_worker.settings import Settings
 T = TypeVar("T")
 
 _CALL_S = 5.0
+_REQUEST_S = 3_600.0
+"""The client's own limit on a request to a group's coordinator: the most it takes, and not when we stop waiting.
+
+Where it is over before the coordinator can be reached, librdkafka (2.16) aborts the process as soon as it can: what
+waited to be sent (`rd_kafka_admin_coord_request`) gives the request back twice.
+"""
 _COORDINATOR_S = 60.0
 _RETRY_S = 0.2
 _WAITS = (
@@ -58,28 +65,40 @@ def describe_group(admin: AdminClient, settings: Settings) -> GroupStatus:
     group, topic = settings.application_id, settings.topics.events
     try:
         numbers = partitions_of(admin, topic)
-        (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
-        description = described.result()
+        described = description(admin, group)
         committed = _committed(admin, group, topic, numbers)
         asked = {TopicPartition(topic, number): _LATEST for number in numbers}
         ends = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_CALL_S)
         end_of = {place.partition: future.result().offset for place, future in ends.items()}
     except KafkaException as error:
         raise translated(error.args[0]) from error
-    owners = _owners(description.members, topic)
+    owners = _owners(described.members, topic)
     return GroupStatus(
         group,
-        description.state.name.lower(),
-        len(description.members),
+        described.state.name.lower(),
+        len(described.members),
         tuple(PartitionStatus(number, owners.get(number), committed.get(number), end_of[number]) for number in numbers),
     )
 
 
+def descriptions(
+    admin: AdminClient, groups: Sequence[str], *, with_rights: bool = False
+) -> "dict[str, Future[ConsumerGroupDescription]]":
+    """What is asked of each group's coordinator; the answer is to be waited for with a limit (`answered`)."""
+    return admin.describe_consumer_groups(
+        list(groups), include_authorized_operations=with_rights, request_timeout=_REQUEST_S
+    )
+
+
+def description(admin: AdminClient, group: str, timeout_s: float = _CALL_S) -> ConsumerGroupDescription:
+    """Raises KafkaException."""
+    return answered(descriptions(admin, [group])[group], timeout_s)
+
+
 def members_of(admin: AdminClient, group: str) -> list[str]:
     """Who is in the group now, each with its host. Raises Missing when no broker answers, Fatal without the rights."""
-    (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
     try:
-        members = answered(described, _CALL_S).members
+        members = description(admin, group).members
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return []
@@ -133,23 +152,21 @@ def group_offsets(
     (`rd_kafka_handle_OffsetFetch` refreshes the coordinator of a consumer that is not there). The first question finds
     the new one, and waits.
     """
-    (described,) = admin.describe_consumer_groups([group], request_timeout=timeout_s).values()
     try:
-        answered(described, timeout_s)
+        description(admin, group, timeout_s)
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
             raise
     request = ConsumerGroupTopicPartitions(group, None if places is None else list(places))
     (future,) = admin.list_consumer_group_offsets(
-        [request], require_stable=require_stable, request_timeout=timeout_s
+        [request], require_stable=require_stable, request_timeout=_REQUEST_S
     ).values()
     return list(answered(future, timeout_s).topic_partitions)
 
 
 def _topics_of(admin: AdminClient, group: str) -> set[str]:
     """Where the group has offsets, or its members partitions."""
-    (described,) = admin.describe_consumer_groups([group], request_timeout=_CALL_S).values()
-    owned = [place for member in described.result().members for place in member.assignment.topic_partitions]
+    owned = [place for member in description(admin, group).members for place in member.assignment.topic_partitions]
     return {place.topic for place in (*group_offsets(admin, group), *owned)}
 
 

@@ -7,8 +7,9 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 
 from stream_worker.errors import Code, Fatal
+from stream_worker.kafka.calls import answered
 from stream_worker.kafka.faults import translated
-from stream_worker.kafka.group_admin import coordinated
+from stream_worker.kafka.group_admin import coordinated, descriptions
 from stream_worker.kafka.rights import Kind, Right, User, rights
 from stream_worker.settings import Settings
 
@@ -61,7 +62,7 @@ def _of_topics(admin: AdminClient, names: list[str]) -> Allowed:
 
 def _of_groups(admin: AdminClient, names: list[str]) -> Allowed:
     def ask() -> Allowed:
-        described = admin.describe_consumer_groups(names, include_authorized_operations=True, request_timeout=_CALL_S)
+        described = descriptions(admin, names, with_rights=True)
         forbidden, absent = KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.GROUP_ID_NOT_FOUND
         return _told(Kind.GROUP, described, forbidden, absent)
 
@@ -73,7 +74,7 @@ def _told(kind: Kind, futures: Mapping[str, Any], forbidden: int, absent: int) -
     told: Allowed = {}
     for name, future in futures.items():
         try:
-            operations = future.result().authorized_operations
+            operations = answered(future, _CALL_S).authorized_operations
         except KafkaException as error:
             code = error.args[0].code()
             if code == forbidden:

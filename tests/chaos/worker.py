@@ -132,6 +132,7 @@ def fail_on_demand(switches: Switches) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a client that ends the process says where it was called
     faulthandler.register(signal.SIGUSR1)
     # First, so that what fails on demand fails in the bug's place, too.
     if sys.argv[1] != "run":
