@@ -166,7 +166,6 @@ class Committer:
         for partition, balance in filled.balances.items():
             assignment = self._assignments[partition]
             assignment.ledger.balanced(balance)
-            assignment.states.commit(filled.states.get(partition, {}), positions[partition])
             assignment.suspicion.written()
             assignment.suspicion.passed(balance.group_offset)
             if assignment.phase is Phase.CLAIMING:
@@ -178,6 +177,9 @@ class Committer:
                     self._clock.monotonic() - assignment.restore.started,
                     assignment.restore.records,
                 )
+        # Last, for a full disk must not keep anything else from being noted.
+        for partition in filled.balances:
+            self._assignments[partition].states.commit(filled.states.get(partition, {}), positions[partition])
 
     def _count_abort(self, cause: str, rebalancing: bool) -> None:
         if rebalancing:

@@ -9,6 +9,7 @@ client, because they are others' when it returns.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure
@@ -131,6 +132,7 @@ class Worker:
         except ClientsBroken as error:
             self._replace_clients(error)
         except LocalStateUnusable as error:
+            self._give_back()
             self._store.reset()
             self._replace_clients(error)
 
@@ -321,6 +323,14 @@ class Worker:
             self._paused.discard(partition)
             self._halted.discard(partition)
         self._outbox.drop(partitions)
+
+    def _give_back(self) -> None:
+        """Says in the ledgers that we let go in order: where this ends the process, it was no event's doing."""
+        partitions = frozenset(self._assignments)
+        self._close(list(partitions))
+        # What cannot be said now counts as a crash, and nothing is lost.
+        with suppress(ClientsBroken, LocalStateUnusable):
+            self._committer.commit(self._connection.clients, partitions)
 
     def _replace_clients(self, error: StreamWorkerError) -> None:
         """Everything in hand is dropped and taken anew; engine and cache stay."""

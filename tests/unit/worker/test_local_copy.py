@@ -11,8 +11,9 @@ from stream_worker.contracts.internal import state_key
 from stream_worker.conversation.copy import tail_start
 from stream_worker.conversation.state import load_state
 from stream_worker.conversation.store import MemoryStore
-from stream_worker.errors import Code, LocalStateUnusable
+from stream_worker.errors import Code, Fatal, LocalStateUnusable
 from stream_worker.record import Outgoing
+from stream_worker.worker import Worker
 from tests import checker
 from tests.unit.worker.rig import Rig, settings
 
@@ -95,6 +96,36 @@ def test_a_full_disk_costs_a_restore_and_no_event() -> None:
     assert set(map(tuple, rig.outcomes.values())) == {("replied",)}
     assert len(rig.outcomes) == 20
     assert sum(_turns(rig, f"c-{number}") for number in range(5)) == 20
+
+
+def disk_stays_full(rig: Rig) -> None:
+    """Four times in a row it ends the worker; then there is room."""
+    disk = rig.stores["w0"] = _BadDisk(rig.clock)
+    for number in range(4):
+        disk.refuses = 0
+        rig.start("w0")
+        rig.run(1.0)
+        disk.refuses = 100
+        rig.send("c-0", message_id=f"m-{number}", text="hello")
+        with pytest.raises(Fatal, match="no space left"):
+            rig.run(60.0, step=0.02)
+        rig.kill("w0")
+    disk.refuses = 0
+    rig.start("w0")
+    rig.run(20.0, step=0.02)
+    assert set(map(tuple, rig.outcomes.values())) == {("replied",)}
+    changelog = [(each.key or b"", each.value) for each in rig.broker.read_committed(rig.settings.changelog)]
+    assert {ledger.starts for ledger in checker.ledgers(changelog)} == {0}, "the disk was laid to an event"
+
+
+def test_a_worker_that_a_full_disk_ends_suspects_no_event() -> None:
+    disk_stays_full(_rig())
+
+
+def test_without_giving_back_a_full_disk_is_laid_to_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "_give_back", lambda _: None)
+    with pytest.raises(AssertionError, match="laid to an event"):
+        disk_stays_full(_rig())
 
 
 def test_a_record_behind_the_last_ledger_leaves_the_copy_a_ledger_to_stand_at() -> None:
