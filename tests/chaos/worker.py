@@ -5,7 +5,6 @@ worker is replaced but where it touches the world: its engine, its local store, 
 Words in a message, too, make the engine fail: those events are the poison of a run.
 """
 
-import errno
 import faulthandler
 import os
 import signal
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import orjson
+from rocksdict import Rdict
 
 from stream_worker import loading
 from stream_worker.cli.app import main
@@ -95,6 +95,22 @@ class FailingStepper(ScriptedStepper):
         return refused + super().step()
 
 
+class DiskThatFills:
+    """A local database that has no room when it is told so, in the words of the real one."""
+
+    def __init__(self, inner: Rdict, switches: Switches) -> None:
+        self._inner = inner
+        self._switches = switches
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def write(self, *arguments: object) -> None:
+        if self._switches[Switch.DISK_FULL]:
+            raise Exception("IO error: No space left on device: While appending to file")
+        self._inner.write(*arguments)  # type: ignore[arg-type]
+
+
 def fail_on_demand(switches: Switches) -> None:
     """Patches what touches the world."""
     vars(loading)["ScriptedStepper"] = partial(FailingStepper, switches=switches)
@@ -103,14 +119,8 @@ def fail_on_demand(switches: Switches) -> None:
     now_ms = SystemClock.now_ms
     SystemClock.now_ms = lambda self: now_ms(self) + switches[Switch.CLOCK_MS]  # type: ignore[method-assign]
 
-    apply = RocksStore.apply
-
-    def apply_unless_full(self: RocksStore, *arguments: object, **named: object) -> None:
-        if switches[Switch.DISK_FULL]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        apply(self, *arguments, **named)  # type: ignore[arg-type]
-
-    RocksStore.apply = apply_unless_full  # type: ignore[method-assign]
+    opened = RocksStore._open
+    RocksStore._open = lambda self: DiskThatFills(opened(self), switches)  # type: ignore[assignment, method-assign, return-value]
 
     send = KafkaTransactions._send
 
