@@ -23,7 +23,8 @@ def _ask(servers: str, request_s: float, parent: Connection) -> None:
     A client of its own asks then: the old one may look for the coordinator without end.
     """
     vars(group_admin)["_REQUEST_S"] = request_s
-    settings = {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.max.ms": 100}
+    settings: dict[str, str | int | float | bool] = {"bootstrap.servers": servers, "log_level": 0}
+    settings["reconnect.backoff.max.ms"] = 100
     admin = AdminClient(settings)
     admin.list_topics(timeout=_ENDS_S)
     parent.send("connected")
