@@ -15,7 +15,9 @@ A message says what happened, where, and what to do; never the text of a chat me
 Every message carries a stable code, `SW-K012`; docs/reference/errors.md lists them.
 """
 
+import traceback
 from enum import Enum
+from pathlib import Path
 
 from stream_worker.outcome import DeadLetterReason
 
@@ -72,6 +74,7 @@ class Code(Enum):
     STATE_NEWER = ("SW-S001", "State was written by a newer version")
     STATE_CORRUPT = ("SW-S002", "State cannot be decoded")
     STORE_FAILED = ("SW-S003", "The local state store failed")
+    WORKER_FAILED = ("SW-W001", "The worker ended by an error that nothing was prepared for")
     STORE_UNUSABLE = ("SW-S004", "The local copy of the state is damaged, or its disk is full")
 
     @property
@@ -134,3 +137,29 @@ class StateUnreadable(StreamWorkerError):
 
 class Fatal(StreamWorkerError):
     """The process must end; the group takes over."""
+
+
+def raised(error: BaseException) -> str:
+    """`KeyError at stream_worker/inference/reading.py:41`: what was raised, and the last place of ours that it passed.
+
+    Without its message: that of an error which is not ours may quote what somebody wrote.
+    """
+    places = frames(error)
+    ours = [place for place in places if place.startswith("stream_worker/")] or places
+    return f"{type(error).__name__} at {ours[-1]}" if ours else type(error).__name__
+
+
+def frames(error: BaseException) -> list[str]:
+    """The places that an error passed, `file:line`, the first one outermost; of those that led to it, too."""
+    before = error.__cause__ or error.__context__
+    places = [f"{_place(frame.filename)}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    return [*(frames(before) if before is not None else ()), *places]
+
+
+def _place(filename: str) -> str:
+    parts = Path(filename).parts
+    for root in ("stream_worker", "site-packages"):
+        if root in parts:
+            at = len(parts) - 1 - parts[::-1].index(root)
+            return "/".join(parts[at + (root == "site-packages") :])
+    return Path(filename).name

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import structlog
+
 from stream_worker import __version__
 from stream_worker.assembly import Parts, assemble
 from stream_worker.bot.bots import Bots
@@ -25,7 +27,7 @@ from stream_worker.clock import Clock, SystemClock
 from stream_worker.connection import Connection
 from stream_worker.conversation.store import RocksStore
 from stream_worker.declarations import declare_bots, declare_settings, declare_topic, declared
-from stream_worker.errors import Code, Fatal, Missing
+from stream_worker.errors import Code, Fatal, Missing, StreamWorkerError, frames, raised
 from stream_worker.fatal_errors import FatalErrors
 from stream_worker.garbage import collect_seldom
 from stream_worker.inbox import ThreadInbox
@@ -160,13 +162,24 @@ def _serve(
     collect_seldom()
     _stop_on_signal(lambda: _stop(worker, board))
     try:
-        worker.run()
+        _run(worker)
     finally:
         store.close()
         engine.close(_CLOSE_S)
         io.close(_CLOSE_S)
         if tracing is not None:
             tracing.close()
+
+
+def _run(worker: Worker) -> None:
+    """The thread's top. Of an error that is not ours Python would print the message, which may quote a text."""
+    try:
+        worker.run()
+    except StreamWorkerError:
+        raise
+    except Exception as error:
+        structlog.get_logger().error("the worker failed", raised=raised(error), frames=frames(error))
+        raise Fatal(Code.WORKER_FAILED, f"the worker ended with {raised(error)}: the log has the whole way") from error
 
 
 def _tracing(settings: Settings, model: str, client_id: str) -> "Tracing | None":

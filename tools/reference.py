@@ -146,7 +146,7 @@ def errors_page() -> str:
     return "\n".join(lines)
 
 
-_ROOMS = {"C": "Configuration", "B": "Bot files", "M": "Models and device", "K": "Kafka", "S": "State"}
+_ROOMS = {"C": "Configuration", "B": "Bot files", "M": "Models and device", "K": "Kafka", "S": "State", "W": "Worker"}
 
 
 def commands_page() -> str:

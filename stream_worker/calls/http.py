@@ -70,7 +70,7 @@ class HttpCaller:
         except httpx2.InvalidURL:
             return _Refusal("the url is not valid")
         if url.scheme not in ("http", "https") or not is_allowed(url.host, self._settings.allowed_hosts):
-            return _Refusal(f"the host {url.host!r} is not one of calls.allowed_hosts")
+            return _Refusal("its host is not one of calls.allowed_hosts")
         wait = _FIRST_BACKOFF_S
         for attempt in range(order.retries + 1):
             result = await self._attempt(order, url)

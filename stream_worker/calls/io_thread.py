@@ -13,7 +13,7 @@ from contextlib import suppress
 from stream_worker.async_runner import Job
 from stream_worker.calls.jobs import Jobs
 from stream_worker.clock import Clock
-from stream_worker.errors import Code, Fatal
+from stream_worker.errors import Code, Fatal, raised
 
 _BEAT_EVERY_S = 1.0
 _STALL_S = 30.0
@@ -45,7 +45,7 @@ class IoThread:
     def check(self) -> None:
         """Raises Fatal when a job failed by a bug of ours, or blocks the loop."""
         if (error := self._jobs.failure) is not None:
-            message = f"a job of the I/O thread ended with {type(error).__name__}: {error}"
+            message = f"a job of the I/O thread ended with {raised(error)}"
             raise Fatal(Code.IO_STALLED, message) from error
         silent = self._clock.monotonic() - self._beaten
         if silent > _STALL_S:

@@ -45,13 +45,14 @@ class Constraint:
         known = np.unpackbits(bits, bitorder="little")[: self._vocabulary]
         allowed[: len(known)] = known
         if self._matcher.is_error() or not allowed.any():
-            raise Unsatisfiable(self._matcher.get_error() or "no token of the model's vocabulary may follow")
+            raise Unsatisfiable("no token of the model's vocabulary may follow")
         return allowed
 
     def take(self, token: int) -> None:
         """The id that was chosen. Raises Unsatisfiable for one that was not allowed."""
         if not self._matcher.consume_token(token):
-            raise Unsatisfiable(self._matcher.get_error())
+            # The matcher's own words quote the reply.
+            raise Unsatisfiable("the token that was chosen may not follow")
 
 
 class JsonSchemas:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from stream_worker.clock import Clock
-from stream_worker.errors import Code, Fatal
+from stream_worker.errors import Code, Fatal, raised
 from stream_worker.inference.desk import Desk
 from stream_worker.inference.engine import Capabilities, EngineStats, Report
 from stream_worker.inference.stepper import Encoder, Stepper
@@ -125,7 +125,7 @@ class DeviceThread:
         if self._desk is None:
             return
         self._desk.take_in(self._drain(0))
-        for result in self._desk.failed(f"the device thread ended with {type(error).__name__}: {error}"):
+        for result in self._desk.failed(f"the device thread ended with {raised(error)}"):
             self._report(result)
 
 

@@ -232,7 +232,9 @@ def _piece(event: dict[str, Any]) -> Piece:
             usage=_usage(event.get("usage")),
         )
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise StreamFailed(Fault.ENGINE, f"the model server sent a chunk of another form ({error!r})") from error
+        raise StreamFailed(
+            Fault.ENGINE, f"the model server sent a chunk of another form ({type(error).__name__})"
+        ) from error
 
 
 def _usage(usage: dict[str, Any] | None) -> Usage | None:

@@ -16,6 +16,7 @@ import structlog
 import torch
 
 from stream_worker.clock import Clock
+from stream_worker.errors import raised
 from stream_worker.inference.beginnings import Beginnings, Host, Key
 from stream_worker.inference.blocks import BlockPool, blocks_for
 from stream_worker.inference.constraints import JsonSchemas
@@ -340,7 +341,7 @@ class TorchStepper:
             token = given.likeliest if given.logits is None else generation.sampler.choose(given.logits)
             results = generation.take(token, self._end_ids, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001  # whatever one request's sampling does, the others go on
-            message = f"its sampling raised {type(error).__name__}: {error}"
+            message = f"its sampling ended with {raised(error)}"
             self._report.append(_failed(generation, Fault.EVENT, message))
             return True
         self._report += results

@@ -17,6 +17,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
+from stream_worker.errors import raised
 from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
 from stream_worker.inference.models import ModelFiles
 from stream_worker.inference.reading import Decode, Reader
@@ -73,7 +74,9 @@ class VllmSource:
                 if piece.finish_reason is not None:
                     return  # at a stop string: closing the generator aborts the request
         except EngineDeadError as error:
-            raise StreamFailed(Fault.FATAL, f"vLLM's engine has died: {error}") from error
+            raise StreamFailed(
+                Fault.FATAL, f"vLLM's engine has died ({raised(error)}): see its own lines in the log"
+            ) from error
         except EngineGenerateError as error:
             raise StreamFailed(Fault.EVENT, f"vLLM could not run the request ({type(error).__name__})") from error
         except (VLLMClientError, ValueError) as error:

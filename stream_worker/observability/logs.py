@@ -13,6 +13,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from stream_worker.errors import frames, raised
 from stream_worker.observability.metric_table import LogLevel
 from stream_worker.settings.observability import ObservabilitySettings
 
@@ -34,10 +35,6 @@ CONTENT_KEYS = frozenset(
 )
 
 
-#: Without local variables, which hold what somebody wrote.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-
-
 def configure_logs(
     settings: ObservabilitySettings, counted: Callable[[LogLevel], None], stream: TextIO | None = None
 ) -> None:
@@ -54,6 +51,7 @@ def configure_logs(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         drop_content,
+        show_the_way,
         count,
     ]
     structlog.configure(
@@ -79,9 +77,17 @@ def _without_content(value: object) -> object:
 
 def _renderers(settings: ObservabilitySettings, target: TextIO) -> list[Processor]:
     if settings.log_format == "console":
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)]
-    return [_TRACEBACKS, structlog.processors.JSONRenderer(serializer=_json)]
+        return [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+    return [structlog.processors.JSONRenderer(serializer=_json)]
+
+
+def show_the_way(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Of an exception its type and places; its message and variables hold what somebody wrote, perhaps."""
+    given = event.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given else None
+    if error is not None:
+        event["raised"], event["frames"] = raised(error), frames(error)
+    return event
 
 
 def _json(event: object, **_options: object) -> str:
