@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def check(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Raises AssertionError with the first violation found; otherwise what the run came to."""
+    """Raises AssertionError with the violations found; otherwise what the run came to."""
     window = settings.conversation.dedup_window
     replay = Replay(bot=chaos_bot(folder), dedup_window=window, understand=understood)
     figures = _delivery(settings).check(replay)

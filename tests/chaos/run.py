@@ -242,7 +242,7 @@ def _check(world: World, plan: Plan) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_S, check=False)
     if done.returncode == 0:
         return {"violation": None, "checked": orjson.loads(done.stdout)}
-    return {"violation": done.stdout[:1_000] + done.stderr[-1_000:]}
+    return {"violation": done.stdout[:4_000] + done.stderr[-1_000:]}
 
 
 def _figures(plan: Plan) -> dict[str, Any]:
