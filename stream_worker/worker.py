@@ -172,11 +172,14 @@ class Worker:
         deadline = min(now + self._settings.kafka.release_ms / 1000, self._leave_by)
         self._close(partitions)
         self._finish_turns(partitions, deadline)
-        while not self._committer.commit(self._connection.clients, frozenset(partitions), self._left_s()):
-            if self._clock.monotonic() >= deadline:
-                break
-            self._inbox.wait(self._settings.tick_ms / 1000)
-        self._drop(partitions)
+        try:
+            while not self._committer.commit(self._connection.clients, frozenset(partitions), self._left_s()):
+                if self._clock.monotonic() >= deadline:
+                    break
+                self._inbox.wait(self._settings.tick_ms / 1000)
+        finally:
+            # Also where the commit failed: from now on they may be others', and nothing of them may leave.
+            self._drop(partitions)
         self._observer.released(len(partitions), lost=False)
 
     def lost(self, partitions: Sequence[int]) -> None:

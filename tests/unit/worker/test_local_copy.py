@@ -1,6 +1,6 @@
 """A worker that comes back to its disk goes on with its local copy, and loses nothing with a bad one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,6 +126,30 @@ def test_without_giving_back_a_full_disk_is_laid_to_an_event(monkeypatch: pytest
     monkeypatch.setattr(Worker, "_give_back", lambda _: None)
     with pytest.raises(AssertionError, match="laid to an event"):
         disk_stays_full(_rig())
+
+
+def test_what_was_given_away_stays_so_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker joins; what the first one writes down of the partitions that it gives away finds no room."""
+    rig = Rig(settings(topics={"partitions": 4}))
+    disk = rig.stores["w0"] = _BadDisk(rig.clock)
+    held = Worker.revoked
+
+    def revoked(self: Worker, partitions: Sequence[int]) -> None:
+        disk.refuses = 1
+        held(self, partitions)
+
+    monkeypatch.setattr(Worker, "revoked", revoked)
+    first = rig.start("w0")
+    rig.run(1.0)
+    for number in range(16):
+        rig.send(f"c-{number}", message_id=f"m-{number}", text="hello")
+    rig.start("w1")
+    rig.run(30.0, step=0.02)
+    assert first.journal.replaced == 1
+    changelog = [(each.key or b"", each.value) for each in rig.broker.read_committed(rig.settings.changelog)]
+    checker.ledgers_never_go_back(changelog)
+    assert set(map(tuple, rig.outcomes.values())) == {("replied",)}
+    assert len(rig.outcomes) == 16
 
 
 def test_a_record_behind_the_last_ledger_leaves_the_copy_a_ledger_to_stand_at() -> None:
