@@ -110,7 +110,7 @@ $(VLLM_STAMP): pyproject.toml
 
 .PHONY: test-console
 test-console: setup chromium ## The console in a real browser, on a real broker
-	@$(BIN)/python -m pytest tests/console
+	@$(BIN)/python -m pytest --timeout 900 tests/console
 
 .PHONY: chromium
 chromium: # Debian's own; nothing else is fetched

@@ -142,7 +142,8 @@ def _console(folder: Path, prometheus: str | None) -> Iterator[str]:
     more = ["--prometheus", prometheus] if prometheus else []
     dashboards = ROOT / "deploy" / "grafana"
     more += ["--dashboards", str(dashboards)] if dashboards.is_dir() else []
-    arguments = ["--config", str(folder / "stream-worker.yaml"), "--port", str(port), "--allow-changes", "--who", "kim"]
+    arguments = ["--config", str(folder / "stream-worker.yaml"), "--port", str(port), "--allow-changes", "--rehearse"]
+    arguments += ["--who", "kim"]
     with _child(folder, "console", "-m", "stream_worker", "console", *arguments, *more):
         _await(lambda: _answers(f"{address}/healthz"), "the console answers")
         yield address
@@ -210,19 +211,39 @@ PAGES = {
     "conversations": "/conversations",
     "conversation": "/conversation?id=ada",
     "try": "/try?id=ada",
+    "turn": "/conversation?id=ada",
     "letters": "/letters",
+    "edit": "/letters",
     "redrive": "/letters/redrive?reason=invalid_json",
     "group": "/group",
     "dashboards": "/dashboards",
     "contracts": "/contracts",
     "settings": "/settings",
 }
+
+
+def _run_again(page: Page) -> None:
+    page.get_by_role("link", name="prompt", exact=False).last.click()
+    page.get_by_role("button", name="Run again").click()
+    page.locator("#again").wait_for()
+
+
+def _edit(page: Page) -> None:
+    page.locator("tbody a").first.click()
+    page.get_by_role("link", name="Edit…").click()
+    page.locator("textarea").wait_for()
+
+
+#: What is done on a page before its picture is taken.
+_STEPS = {"turn": _run_again, "edit": _edit}
+
 #: What the docs show.
 SHOWN = (
     ("overview", WIDE, "light"),
     ("conversation", WIDE, "light"),
     ("conversation", WIDE, "dark"),
     ("conversation", NARROW, "dark"),
+    ("turn", WIDE, "light"),
     ("letters", WIDE, "light"),
     ("group", WIDE, "dark"),
     ("dashboards", WIDE, "light"),
@@ -236,7 +257,10 @@ def take(browser: Browser, console: str, out: Path, *, every: bool) -> None:
     for name, (width, height), theme in shots:
         context: Any = {"viewport": {"width": width, "height": height}, "color_scheme": theme}
         page = browser.new_page(**context, device_scale_factor=1 if width > 1_000 else 2)
+        page.set_default_timeout(1_000 * _WAIT_S)
         page.goto(console + PAGES[name])
+        if name in _STEPS:
+            _STEPS[name](page)
         _settle(page)
         picture = Image.open(io.BytesIO(page.screenshot()))
         file = out / f"console-{name}-{width}-{theme}.png"

@@ -37,6 +37,9 @@ def console(
     dashboards: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="A folder with Grafana's dashboards.")
     ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Offer to run turns again without effects: loads the model here.")
+    ] = False,
     minutes: Annotated[int, typer.Option(min=1, max=10_080, help="How far back it reads at the start.")] = 60,
     most_records: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="But at most so many records of each partition.")
@@ -61,6 +64,7 @@ def console(
         who=who or getpass.getuser(),
         prometheus=prometheus,
         dashboards=dashboards,
+        rehearses=rehearse,
         span_s=60.0 * minutes,
         most_records=most_records,
     )

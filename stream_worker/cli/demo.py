@@ -159,7 +159,7 @@ def _start_console(children: "Children", folder: Path) -> str:
     """The web page, as a process of its own; its address."""
     port = _free_port()
     console = children.start(folder / _CONSOLE_LOG)
-    console.run("console", "--config", str(folder / _CONFIG), "--port", str(port), "--allow-changes")
+    console.run("console", "--config", str(folder / _CONFIG), "--port", str(port), "--allow-changes", "--rehearse")
     return f"http://127.0.0.1:{port}"
 
 

@@ -116,7 +116,8 @@ class Board:
         reply = _value(_REPLY, record)
         traceparent = next((value or b"" for name, value in record.headers if name == "traceparent"), b"")
         trace = read_traceparent(traceparent.decode("ascii", "replace"))
-        self._put(record, lambda of: of.take_reply(reply, trace.trace_id if trace is not None else ""))
+        trace_id = trace.trace_id if trace is not None else ""
+        self._put(record, lambda of: of.take_reply(reply, trace_id, record.timestamp_ms))
 
     def _delta(self, record: Record) -> Delta:
         delta: Delta = _value(_DELTA, record)

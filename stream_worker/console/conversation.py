@@ -38,6 +38,8 @@ class Turn:
     is_void: bool = False
     trace_id: str = ""
     """Of the reply's `traceparent`; empty where nothing is traced."""
+    sent_at: int | None = None
+    """When the reply was put into its transaction, ms since the epoch."""
 
     @property
     def is_writing(self) -> bool:
@@ -47,6 +49,13 @@ class Turn:
     @property
     def text(self) -> str:
         return self.reply.text if self.reply is not None else self.preview
+
+    @property
+    def outbox_s(self) -> float:
+        """How long the reply waited for its transaction."""
+        if self.reply is None or self.sent_at is None:
+            return 0.0
+        return max(0, self.sent_at - self.reply.at) / 1_000
 
     def take_delta(self, delta: Delta) -> None:
         """A newer attempt replaces what was shown, an older one is nothing; after a gap only the reply helps."""
@@ -146,9 +155,9 @@ class Conversation:
             # The active intent's of each sender, who spoke last comes last.
             self.slots |= dialogue.frames[-1].slots if dialogue.frames else {}
 
-    def take_reply(self, reply: Reply, trace_id: str = "") -> None:
+    def take_reply(self, reply: Reply, trace_id: str = "", sent_at: int | None = None) -> None:
         turn = self.turn(reply.turn_id, reply.at)
-        turn.reply, turn.trace_id = reply, trace_id
+        turn.reply, turn.trace_id, turn.sent_at = reply, trace_id, sent_at
         self._touch(reply.at)
 
     def take_analysis(self, analysis: Analysis) -> None:

@@ -1,11 +1,12 @@
-"""A conversation as a golden test: what was said, and what is expected to be understood. Pure."""
+"""A conversation as a golden test, and a message as an example to learn from. Pure."""
 
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
 
-from stream_worker.contracts.analysis import Analysis
+from stream_worker.contracts.analysis import Analysis, SlotEvidence
 
 Step = Mapping[str, object]
 
@@ -30,4 +31,18 @@ def golden(conversation: str, steps: Iterable[Step]) -> str:
     """The test's YAML."""
     out = StringIO()
     YAML().dump({"conversation": conversation, "steps": [dict(step) for step in steps]}, out)
+    return out.getvalue()
+
+
+def example(text: str, intent: str, slots: Iterable[SlotEvidence]) -> str:
+    """A message as an example of another intent, in Rasa's format; slots that were found in it stay marked."""
+    marked, moved = text, 0
+    for slot in sorted((each for each in slots if each.start is not None), key=lambda each: each.start or 0):
+        start, end = (slot.start or 0) + moved, (slot.end or 0) + moved
+        if marked[start:end] == slot.value and slot.value:
+            mark = f"[{slot.value}]({slot.name})"
+            marked, moved = marked[:start] + mark + marked[end:], moved + len(mark) - len(slot.value)
+    line = LiteralScalarString(f"- {' '.join(marked.split())}\n")
+    out = StringIO()
+    YAML().dump({"version": "3.1", "nlu": [{"intent": intent, "examples": line}]}, out)
     return out.getvalue()

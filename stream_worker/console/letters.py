@@ -3,11 +3,15 @@
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from stream_worker.contracts import dead_letter
-from stream_worker.kafka.letters import Fate
+from stream_worker.contracts.decode import DecodeRules, Undecodable, decode
+from stream_worker.kafka.letters import Edit, Fate
 from stream_worker.record import Record
 
 MAX_LETTERS = 2_000
+MAX_EDITED_BYTES = 64 * 1024
 _SHOWN_BYTES = 16_384
 
 
@@ -26,6 +30,7 @@ class Letter:
     fate: Fate = Fate.OPEN
     marked_by: str = ""
     marked_at: int | None = None
+    was_edited: bool = False
 
     @property
     def place(self) -> str:
@@ -36,6 +41,17 @@ class Letter:
     def may_go_back(self) -> bool:
         """It was not sent back yet, and there is all of it."""
         return self.fate is Fate.OPEN and not self.is_cut
+
+    @property
+    def may_be_edited(self) -> bool:
+        """There is all of it, and no more than a form takes."""
+        return not self.is_cut and len(self.record.value or b"") <= MAX_EDITED_BYTES
+
+    @property
+    def original(self) -> Edit:
+        """What an edit begins with: the key and the value as text, with a mark for each byte that is none."""
+        record = self.record
+        return Edit(*((part or b"").decode("utf-8", "replace").encode() for part in (record.key, record.value)))
 
     @property
     def key(self) -> str | None:
@@ -75,6 +91,14 @@ def read_letter(record: Record) -> Letter:
     )
 
 
+def complaint(letter: Letter, edit: Edit, rules: DecodeRules) -> str:
+    """Why the edited event would be a dead letter again; empty where it can be read. Names fields, never contents."""
+    if len(edit.value) > MAX_EDITED_BYTES:
+        return f"the event is longer than {MAX_EDITED_BYTES} bytes"
+    found = decode(structs.replace(letter.record, key=edit.key, value=edit.value), rules)
+    return found.detail if isinstance(found, Undecodable) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What became of a letter, by whom, and when."""
@@ -82,6 +106,7 @@ class Mark:
     fate: Fate
     by: str
     at: int
+    edited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +130,8 @@ class Letters:
         if dead_letter.MARKS in headers:
             fate = Fate(headers.get(dead_letter.MARK, ""))
             by = headers.get(dead_letter.MARKED_BY, "")
-            self._marks[headers[dead_letter.MARKS]] = Mark(fate, by, record.timestamp_ms)
+            edited = dead_letter.MARKED_EDITED in headers
+            self._marks[headers[dead_letter.MARKS]] = Mark(fate, by, record.timestamp_ms, edited)
         else:
             letter = read_letter(record)
             self._letters[letter.place] = letter
@@ -125,6 +151,10 @@ class Letters:
     def find(self, place: str) -> Letter | None:
         letter = self._letters.get(place)
         return None if letter is None else self._marked(letter)
+
+    def by_original(self) -> dict[tuple[str, str], str]:
+        """The letters' places by partition and offset of the originals."""
+        return {(each.partition, each.offset): each.place for each in self._letters.values()}
 
     def going_back(self, reason: str = "", worker: str = "") -> Return:
         found = self._of(reason, worker)
@@ -148,4 +178,4 @@ class Letters:
         found = self._marks.get(letter.place)
         if found is None:
             return letter
-        return replace(letter, fate=found.fate, marked_by=found.by, marked_at=found.at)
+        return replace(letter, fate=found.fate, marked_by=found.by, marked_at=found.at, was_edited=found.edited)

@@ -47,7 +47,7 @@ class Pace:
         replied = [each for each in self._since(now - WINDOW_MS) if each.outcome is Outcome.REPLIED]
         last_minute = sum(1 for each in replied if each.at >= now - MINUTE_MS)
         totals = sorted(each.timings.total for each in replied)
-        firsts = sorted(t.queued + t.first_token for t in (each.timings for each in replied) if t.first_token)
+        firsts = sorted(t.first_token for t in (each.timings for each in replied) if t.first_token)
         slices = [0] * 60
         for each in replied:
             if 0 <= (ago := (now - each.at) // 5_000) < 60:

@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
+from math import copysign
+from types import MappingProxyType
 from typing import Any
 
 from stream_worker.console.board import Board
 from stream_worker.console.conversation import Conversation, Line, Turn
 from stream_worker.console.golden import SILENT, Step, said, understood
-from stream_worker.contracts.analysis import SlotEvidence
+from stream_worker.console.vitals import Vitals
+from stream_worker.contracts.analysis import Analysis, DecisionEvidence, SlotEvidence
 from stream_worker.contracts.event import Handback, Handoff, Message
 from stream_worker.contracts.metric import Timings
 from stream_worker.outcome import Outcome
@@ -71,16 +75,33 @@ def listing(board: Board, wanted: Filter, start: int) -> Listing:
     return Listing(found[start:end], len(found), sorted(intents), sorted(languages), end if end < len(found) else None)
 
 
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Turns of all workers: those that run, and those of them that wait for the engine's batch."""
+
+    running: int
+    queued: int
+
+
+def at_work(vitals: Sequence[Vitals]) -> AtWork | None:
+    """None where no worker's own metrics are known."""
+    if not vitals:
+        return None
+    queued = sum(each.queued for each in vitals)
+    return AtWork(sum(each.running for each in vitals) - queued, queued)
+
+
 class Piece(StrEnum):
     """A piece of a turn's waterfall, in order."""
 
     WAITING = "mailbox"
     PARSE = "parse"
     UNDERSTAND = "understand"
+    DIALOGUE = "dialogue"
     QUEUED = "engine queue"
     FIRST_TOKEN = "first token"  # noqa: S105
     DECODE = "decode"
-    OTHER = "rest"
+    COMMIT = "commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +114,24 @@ class Bar:
     width: float
 
 
-def waterfall(timings: Timings) -> list[Bar]:
-    """The turn from its record's timestamp to its settling; what no stage counts is the rest, at its end."""
-    parts = [
+def waterfall(timings: Timings, outbox_s: float = 0.0) -> list[Bar]:
+    """The turn from its record's timestamp to its transaction.
+
+    What no stage counts is the dialogue's, with the calls that it makes.
+    """
+    before = [
         (Piece.WAITING, timings.waiting),
         (Piece.PARSE, timings.parse),
         (Piece.UNDERSTAND, timings.understand),
+    ]
+    after = [
         (Piece.QUEUED, timings.queued),
-        (Piece.FIRST_TOKEN, timings.first_token),
+        (Piece.FIRST_TOKEN, max(0.0, timings.first_token - timings.queued)),
         (Piece.DECODE, max(0.0, timings.generate - timings.first_token)),
     ]
-    known = sum(seconds for _, seconds in parts)
-    parts.append((Piece.OTHER, max(0.0, timings.total - known)))
-    whole = max(timings.total, known) or 1.0
+    counted = sum(seconds for _, seconds in (*before, *after))
+    parts = [*before, (Piece.DIALOGUE, max(0.0, timings.total - counted)), *after, (Piece.COMMIT, outbox_s)]
+    whole = sum(seconds for _, seconds in parts) or 1.0
     bars, at = [], 0.0
     for name, seconds in parts:
         bars.append(Bar(name, seconds, 100 * at / whole, 100 * seconds / whole))
@@ -115,32 +141,56 @@ def waterfall(timings: Timings) -> list[Bar]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A piece of a text; with the name of the slot that it fills."""
+    """A piece of a text: with the name of the slot that it fills, and how much it spoke for the decision.
+
+    `level` is from -3, much against, to 3, much for; `why` says so in words.
+    """
 
     text: str
     slot: str = ""
+    level: int = 0
+    why: str = ""
 
 
-def marked(text: str, slots: Sequence[SlotEvidence]) -> list[Mark]:
-    """The text with its slots marked, where their spans fit it."""
-    spans = sorted(
+def marked(text: str, slots: Sequence[SlotEvidence], decision: DecisionEvidence | None = None) -> list[Mark]:
+    """The text with its slots and its telling words marked, where their spans fit it."""
+    filled = [
         (slot.start, slot.end, slot.name)
         for slot in slots
         if slot.start is not None and slot.end is not None and text[slot.start : slot.end] == slot.value
+    ]
+    words = [each for each in decision.words if each.end <= len(text)] if decision is not None else []
+    most = max((abs(each.weight) for each in words), default=0.0) or 1.0
+    borders = sorted(
+        {0, len(text)}.union(*((start, end) for start, end, _ in filled), *((w.start, w.end) for w in words))
     )
-    pieces, at = [], 0
-    for start, end, name in spans:
-        if start < at:
-            continue
-        pieces += [Mark(text[at:start]), Mark(text[start:end], name)]
-        at = end
-    return [piece for piece in [*pieces, Mark(text[at:])] if piece.text]
+    pieces = []
+    for start, end in pairwise(borders):
+        slot = next((name for first, last, name in filled if first <= start and end <= last), "")
+        word = next((each for each in words if each.start <= start and end <= each.end), None)
+        level = 0 if word is None else int(copysign(min(3, int(3 * abs(word.weight) / most + 0.5)), word.weight))
+        why = (
+            f"{'for' if level > 0 else 'against'} {decision.outcome}: {word.weight:.2f}"
+            if word and decision and level
+            else ""
+        )
+        pieces.append(Mark(text[start:end], slot, level, why))
+    return pieces
 
 
-def entries(conversation: Conversation, *, masks: bool = False) -> Iterator[Mapping[str, Any]]:
+def _decisive(analysis: Analysis) -> DecisionEvidence | None:
+    """What spoke for the intent, or where there is none, for being out of scope."""
+    wanted = "intent" if analysis.in_scope else "scope"
+    return next((each for each in analysis.evidence if each.decision == wanted), None)
+
+
+def entries(
+    conversation: Conversation, letters: Mapping[tuple[str, str], str] = MappingProxyType({}), *, masks: bool = False
+) -> Iterator[Mapping[str, Any]]:
     """The transcript: what is said at the left, its evidence at the right.
 
-    What `masks` lets be masked is a text as a whole: marks would cut patterns in two.
+    `letters` are the places of dead letters by partition and offset of the events. What `masks` lets be masked is a
+    text as a whole: marks would cut patterns in two.
     """
     events_of: dict[str, int] = {}
     for line in conversation.lines.values():
@@ -149,20 +199,29 @@ def entries(conversation: Conversation, *, masks: bool = False) -> Iterator[Mapp
         match entry:
             case Line():
                 turn = conversation.turns.get(entry.turn_id)
-                slots = turn.analysis.slots if turn is not None and turn.analysis is not None else []
+                analysis = turn.analysis if turn is not None else None
                 # Spans are code points of the turn's whole text: of one message, that is its own.
-                is_whole = masks or events_of[entry.turn_id] != 1
+                is_whole = masks or analysis is None or events_of[entry.turn_id] != 1
                 yield {
                     "kind": _kind(entry),
                     "line": entry,
-                    "marks": [Mark(entry.text)] if is_whole else marked(entry.text, slots),
+                    "marks": [Mark(entry.text)]
+                    if is_whole or analysis is None
+                    else marked(entry.text, analysis.slots, _decisive(analysis)),
+                    "letter": letters.get((str(entry.place[0]), str(entry.place[1]))),
                 }
             case Turn():
                 yield {
                     "kind": "turn",
                     "turn": entry,
-                    "bars": waterfall(entry.metric.timings) if entry.metric is not None else [],
+                    "bars": waterfall(entry.metric.timings, entry.outbox_s) if entry.metric is not None else [],
                 }
+
+
+def said_in(conversation: Conversation, turn: Turn) -> str:
+    """What users wrote that the turn answers."""
+    lines = [line for _, line in sorted(conversation.lines.items()) if line.turn_id == turn.turn_id]
+    return "\n".join(line.text for line in lines if line.role == "user")
 
 
 def _kind(line: Line) -> str:

@@ -18,6 +18,7 @@ from stream_worker.console.dashboards import Dashboard, read_dashboards
 from stream_worker.console.feed import Feed, View
 from stream_worker.console.hub import Hub
 from stream_worker.console.redrive import KafkaDesk
+from stream_worker.console.rehearsal import KafkaRehearsal
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.kafka.event_sender import EventSender
 from stream_worker.settings.loader import Resolved
@@ -41,6 +42,8 @@ class Options:
     workers: tuple[str, ...] = ()
     trace_url: str | None = None
     dashboards: Path | None = None
+    rehearses: bool = False
+    """Turns may be run again here, which loads the model into this process."""
     span_s: float = 3_600.0
     most_records: int = 2_000
 
@@ -58,6 +61,7 @@ def serve(resolved: Resolved, options: Options, announce: Callable[[str], None])
         access=access,
         sender=EventSender(resolved.settings) if options.allow_changes else None,
         desk=KafkaDesk(resolved.settings) if options.allow_changes else None,
+        rehearsal=KafkaRehearsal(resolved.settings, may_run=options.rehearses),
         trace_url=_trace_url(options.trace_url),
         who=options.who,
         dashboards=dashboards,

@@ -1,4 +1,4 @@
-"""What only a worker's own metrics tell: memory of the cache in use, and the age of its threads' last sign of life.
+"""What only a worker's own metrics tell: turns at work, cache in use, and the age of its threads' last sign of life.
 
 They come from the workers themselves, or from a Prometheus that scrapes them. Metrics name no member of the group, but
 each worker exports the partitions that it has, and so is known by them.
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_worker.observability.metric_table import PREFIX, Metric
+from stream_worker.observability.metric_table import PREFIX, Metric, TurnState
 
 _TIMEOUT_S = 2.0
-_WANTED = (Metric.KV_CACHE_USAGE, Metric.LOOP_HEARTBEAT, Metric.PARTITION_LAG)
+_WANTED = (Metric.KV_CACHE_USAGE, Metric.LOOP_HEARTBEAT, Metric.PARTITION_LAG, Metric.INFLIGHT_TURNS)
 _QUERY = f'{{__name__=~"{"|".join(f"{PREFIX}_{each}" for each in _WANTED)}"}}'
 
 
@@ -32,11 +32,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """Of one worker. `beat_age_s` is that of its quietest thread; None where it does not say."""
+    """Of one worker. `beat_age_s` is that of its quietest thread; None where it does not say.
+
+    `running` are its turns, `queued` those of them that wait for the engine.
+    """
 
     partitions: frozenset[int]
     kv_used: float | None
     beat_age_s: float | None
+    running: int = 0
+    queued: int = 0
 
 
 def vitals(samples: Iterable[Sample], now_s: float) -> list[Vitals]:
@@ -52,11 +57,14 @@ def _of(samples: Sequence[Sample], now_s: float) -> Vitals:
         return [each for each in samples if each.name == f"{PREFIX}_{metric}"]
 
     beats = [each.value for each in named(Metric.LOOP_HEARTBEAT)]
+    turns = {each.labels.get("state", ""): int(each.value) for each in named(Metric.INFLIGHT_TURNS)}
     usage = [each.value for each in named(Metric.KV_CACHE_USAGE)]
     return Vitals(
         partitions=frozenset(int(each.labels.get("partition", "-1")) for each in named(Metric.PARTITION_LAG)),
         kv_used=max(usage, default=None),
         beat_age_s=max(0.0, now_s - min(beats)) if beats else None,
+        running=turns.get(TurnState.RUNNING, 0),
+        queued=turns.get(TurnState.QUEUED, 0),
     )
 
 

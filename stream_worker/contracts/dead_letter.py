@@ -27,10 +27,12 @@ BOT = "sw_bot"
 BOT_VERSION = "sw_bot_version"
 MODEL = "sw_model"
 
-#: Headers of a mark: which letter, as `<partition>/<offset>`, what became of it, and by whom, where it was said.
+#: Headers of a mark: which letter, as `<partition>/<offset>`, what became of it, by whom, where it was said, and `1`
+#: where somebody had edited it before.
 MARKS = "sw_marks"
 MARK = "sw_mark"
 MARKED_BY = "sw_marked_by"
+MARKED_EDITED = "sw_marked_edited"
 PREFIX = "sw_"
 
 
@@ -57,7 +59,7 @@ def dead_letter(
         (BOT_VERSION, versions.bot_version.encode()),
         (MODEL, versions.model.encode()),
     )
-    names = {name for name, _ in ours} | {TRUNCATED, MARKS, MARK, MARKED_BY}
+    names = {name for name, _ in ours} | {TRUNCATED, MARKS, MARK, MARKED_BY, MARKED_EDITED}
     kept = tuple(header for header in record.headers if header[0] not in names)
     letter = Outgoing(topic, record.key, record.value, kept + ours)
     excess = letter.size - max_bytes

@@ -57,6 +57,10 @@ class ModelTokenizer:
         """The text of ids; special tokens have none."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def spell(self, ids: Sequence[int]) -> str:
+        """The text of ids with the special tokens as they are written: for a person to look at."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def render(self, messages: Sequence[ChatMessage]) -> str:
         """The whole conversation up to where the reply begins, by the model's own template."""
         conversation = [{"role": message.role.value, "content": message.text} for message in messages]

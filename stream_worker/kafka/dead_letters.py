@@ -14,7 +14,7 @@ from stream_worker.kafka.client_settings import (
 )
 from stream_worker.kafka.clients import make_admin, make_consumer, make_producer
 from stream_worker.kafka.faults import beyond_repair, translated
-from stream_worker.kafka.letters import Fate, Letter, Letters, batches, mark, redriven
+from stream_worker.kafka.letters import Edit, Fate, Letter, Letters, batches, mark, redriven
 from stream_worker.kafka.topic_admin import describe
 from stream_worker.kafka.topic_lookup import ask_for_leaders, missing_topic
 from stream_worker.record import Outgoing, Record
@@ -76,6 +76,11 @@ class LetterDesk:
         """In this order; a conversation's events stay in theirs. The marks say who it was."""
         for batch in batches(letters, _BATCH):
             self._send([record for letter in batch for record in self._both(letter, by)])
+
+    def redrive_edited(self, letter: Letter, edit: Edit, *, by: str = "") -> None:
+        """With another key and value; the letter stays as it is, and its mark says that it was edited."""
+        done = mark(letter, self._letters, Fate.REDRIVEN, by, edited=True)
+        self._send([redriven(letter, self._events, edit), done])
 
     def drop(self, letters: Sequence[Letter]) -> None:
         for batch in batches(letters, _BATCH):

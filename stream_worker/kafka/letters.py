@@ -109,20 +109,33 @@ def _letter(record: Record, headers: dict[str, str]) -> Letter:
     )
 
 
-def redriven(letter: Letter, topic: str) -> Outgoing:
-    """The original event again: key, value and headers as they came, and `redrive`, other than at any time before."""
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a person made of a letter's key and value."""
+
+    key: bytes
+    value: bytes
+
+
+def redriven(letter: Letter, topic: str, edit: Edit | None = None) -> Outgoing:
+    """The event again: as it came but for an edit, and with a `redrive` that is another one each time."""
     kept = [
         (name, value) for name, value in letter.record.headers if name != REDRIVE and not name.startswith(names.PREFIX)
     ]
     mark = f"{letter.place}/{letter.redrives + 1}".encode()
-    return Outgoing(topic, letter.record.key, letter.record.value, (*kept, (REDRIVE, mark)))
+    headers = (*kept, (REDRIVE, mark))
+    if edit is not None:
+        return Outgoing(topic, edit.key, edit.value, headers)
+    return Outgoing(topic, letter.record.key, letter.record.value, headers)
 
 
-def mark(letter: Letter, topic: str, fate: Fate, by: str = "") -> Outgoing:
+def mark(letter: Letter, topic: str, fate: Fate, by: str = "", *, edited: bool = False) -> Outgoing:
     """What says so from now on: the audit record of who (`by`) did it."""
     headers: tuple[tuple[str, bytes], ...] = ((names.MARKS, letter.place.encode()), (names.MARK, fate.value.encode()))
     if by:
         headers += ((names.MARKED_BY, by.encode()),)
+    if edited:
+        headers += ((names.MARKED_EDITED, b"1"),)
     return Outgoing(topic, letter.record.key, None, headers)
 
 

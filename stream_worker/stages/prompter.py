@@ -22,7 +22,7 @@ from stream_worker.stages.prompt import (
     first_that_fits,
     one_a_role,
 )
-from stream_worker.tokens import ChatMessage, Prompt, PromptMessages, Role, StoredPrompt
+from stream_worker.tokens import ChatMessage, Prompt, PromptIds, PromptMessages, Role, StoredPrompt
 
 _CUT = "…"
 _CHARS_A_TOKEN = 3
@@ -73,8 +73,7 @@ class IdPrompter:
         history = messages(state, lines)
         new = max(1, len(lines))
         built = build_prompt(self._format, self._tokenizer, system, history, state.prompt, self._limit, new=new)
-        ids = b"".join(token.to_bytes(4, "little") for token in built.prompt.ids)
-        return PreparedPrompt(built.prompt, built.dropped, built, blake2b(ids, digest_size=16).hexdigest())
+        return PreparedPrompt(built.prompt, built.dropped, built, prompt_hash(built.prompt))
 
     def store(self, prepared: PreparedPrompt, sampled: tuple[int, ...], suffix: str) -> StoredPrompt | None:
         if prepared.built is None:
@@ -100,11 +99,8 @@ class MessagePrompter:
     def prepare(self, system: str, state: ConversationState, lines: Sequence[Line]) -> PreparedPrompt:
         history = messages(state, lines)
         dropped = self._too_many(system, history, len(history) - max(1, len(lines)))
-        prompt = PromptMessages(
-            messages=(*([ChatMessage(Role.SYSTEM, system)] if system else []), *one_a_role(history[dropped:]))
-        )
-        digest = blake2b(orjson.dumps(prompt), digest_size=16).hexdigest()
-        return PreparedPrompt(prompt, dropped, None, digest)
+        prompt = as_messages(system, history[dropped:])
+        return PreparedPrompt(prompt, dropped, None, prompt_hash(prompt))
 
     def _too_many(self, system: str, history: Sequence[ChatMessage], old: int) -> int:
         """How many of the `old` messages at the beginning are left out: none, or down to half the limit."""
@@ -123,6 +119,24 @@ class MessagePrompter:
     def cut(self, text: str, tokens: int) -> str:
         most = tokens * _CHARS_A_TOKEN
         return text if len(text) <= most else text[: most - 1] + _CUT
+
+
+def prompt_hash(prompt: Prompt) -> str:
+    """What the records of a turn name its prompt by: a hash of the ids, or of the messages."""
+    match prompt:
+        case PromptIds(ids=ids):
+            told = b"".join(token.to_bytes(4, "little") for token in ids)
+        case PromptMessages():
+            told = orjson.dumps(prompt)
+        case _:
+            assert_never(prompt)
+    return blake2b(told, digest_size=16).hexdigest()
+
+
+def as_messages(system: str, history: Sequence[ChatMessage]) -> PromptMessages:
+    """The prompt of an engine that renders its own template."""
+    first = [ChatMessage(Role.SYSTEM, system)] if system else []
+    return PromptMessages(messages=(*first, *one_a_role(history)))
 
 
 def _guess(text: str) -> int:

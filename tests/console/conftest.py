@@ -25,7 +25,7 @@ from tests.kafka.processes import WorkerProcess
 ROOT = Path(__file__).parents[2]
 WIDE, NARROW = (1440, 900), (390, 844)
 #: A guard, not an expectation: a machine that does something else meanwhile must not fail a test.
-GUARD_S = 120.0
+GUARD_S = 240.0
 expect.set_options(timeout=1_000 * GUARD_S)
 
 #: A dashboard as Grafana's own tools write it.
@@ -93,12 +93,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 "application_id": "scene",
                 "kafka": {"bootstrap_servers": broker.bootstrap_servers, "start_at": "earliest"},
                 "topics": {"partitions": 8, "replication_factor": 1, "min_insync_replicas": 1},
+                "bots": [{"file": str(folder / "worker" / "bot.yaml")}],
+                "engine": {"kind": "scripted"},
             }
         )
         create(connect(settings), topic_table(settings))
         with (
             WorkerProcess(settings, folder / "worker", "w-0", seconds_per_token=0.02) as worker,
-            ConsoleProcess(settings, folder) as console,
+            ConsoleProcess(settings, folder, "--rehearse") as console,
         ):
             found = Scene(settings, console.url, worker)
             _fill(found)

@@ -137,6 +137,23 @@ def test_a_dead_letter_goes_back_once_with_the_keyboard_and_says_by_whom(scene: 
     assert len(_letters(scene, "goes-back")) == before
 
 
+def test_a_dead_letter_is_edited_and_answered(scene: Scene, tab: Tab) -> None:
+    event = '{"conversation_id": "mended", "message_id": "m-1", "sender": {"id": "u-1"}, "text": "Is it open?"'
+    scene.write(scene.settings.topics.events, "mended", event.encode())
+    eventually(lambda: "mended" in scene.body("/letters"), GUARD_S)
+    page = tab.page
+    page.goto(f"{scene.url}/letters")
+    page.locator("tr", has_text="mended").get_by_role("link").click()
+    page.get_by_role("link", name="Edit…").click()
+    page.get_by_label("Event").fill(f"{event}}}")
+    page.get_by_role("button", name="Redrive edited").click()
+    expect(page.locator("tr", has_text="mended")).to_contain_text("edited and redriven by kim")
+    page.goto(f"{scene.url}/conversations?q=mended")
+    page.locator(".list a").first.click()
+    expect(page.locator(".entry.user .bubble")).to_contain_text("Is it open?")
+    expect(page.locator(".entry.bot .bubble")).to_contain_text("bot")
+
+
 def _letters(scene: Scene, conversation: str) -> list[Letter]:
     wanted = Wanted(conversation=conversation, fates=frozenset(Fate))
     return read_letters(scene.settings).find(wanted)

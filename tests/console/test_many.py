@@ -17,6 +17,7 @@ from stream_worker.console.board import Board, of_conversation
 from stream_worker.console.feed import View
 from stream_worker.console.hub import Hub
 from stream_worker.console.pages import PAGE
+from stream_worker.console.rehearsal import KafkaRehearsal
 from stream_worker.settings.loader import resolve
 from tests.console.conftest import GUARD_S, Tab
 from tests.eventually import eventually
@@ -41,7 +42,9 @@ def crowded() -> Iterator[tuple[str, View, asyncio.AbstractEventLoop]]:
         view.board.take(*records.event(f"c-{number}", "e", number, f"message number {number}", at=records.AT + number))
         view.board.take(*records.reply(f"c-{number}", "e", "answered", at=records.AT + number))
     view.is_caught_up = True
-    console = Console(resolved=resolve(None, {}, {}), view=view, access=Access(None), sender=None, who="kim")
+    resolved = resolve(None, {}, {})
+    rehearsal = KafkaRehearsal(resolved.settings, may_run=False)
+    console = Console(resolved=resolved, view=view, access=Access(None), sender=None, who="kim", rehearsal=rehearsal)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(console.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1))
     loops: list[asyncio.AbstractEventLoop] = []

@@ -1,10 +1,13 @@
 """Every page, at both widths and in both themes: nothing is fetched from elsewhere, nothing hinders anybody."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from tests.console.conftest import NARROW, WIDE, Scene, open_tab
+from tests.unit.console import records
 
 PAGES = (
     "/",
@@ -13,6 +16,8 @@ PAGES = (
     "/try?id=person-2",
     "/letters",
     "/letters/redrive?reason=invalid_json",
+    "/letters/edit?id={letter}",
+    f"/turn?id=person-2&turn={records.turn_of('person-2', 'm-2')}",
     "/group",
     "/contracts",
     "/settings",
@@ -27,8 +32,9 @@ def test_pages_are_accessible_fit_the_width_and_stay_on_this_machine(
 ) -> None:
     context, tab = open_tab(chromium, size, theme)
     found: list[str] = []
+    (letter, *_) = re.findall(r"id=(\d+/\d+)#opened", scene.body("/letters"))
     for path in PAGES:
-        tab.page.goto(scene.url + path)
+        tab.page.goto(scene.url + path.replace("{letter}", letter))
         if tab.page.locator("body").get_attribute("data-watch"):
             tab.page.locator("#stream[data-state=live]").wait_for(state="attached")
         results = Axe().run(tab.page)

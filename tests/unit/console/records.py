@@ -48,9 +48,10 @@ def reply(conversation: str, event_id: str, text: str, at: int = AT) -> Seen:
     return Role.REPLIES, record(value, conversation, at=at)
 
 
-def analysis(conversation: str, event_id: str, at: int = AT) -> Seen:
+def analysis(conversation: str, event_id: str, at: int = AT, **changes: Any) -> Seen:
     turn_id = turn_of(conversation, event_id)
-    value = replace(examples.ANALYSES[0], turn_id=turn_id, reply_id=turn_id, conversation_id=conversation, at=at)
+    names = {"turn_id": turn_id, "reply_id": turn_id, "conversation_id": conversation, "at": at}
+    value = replace(examples.ANALYSES[0], **{**names, **changes})
     return Role.ANALYSIS, record(value, conversation, at=at)
 
 
@@ -83,12 +84,14 @@ def command(conversation: str, event_id: str, arguments: dict[str, Any]) -> Seen
     return Role.ACTIONS, record(value, conversation)
 
 
-def letter(offset: int, reason: str, value: bytes, *, cut: bool = False) -> Seen:
+def letter(offset: int, reason: str, value: bytes, *, cut: bool = False, original: int = 0) -> Seen:
     headers = [(dead_letter.REASON, reason.encode()), (dead_letter.WORKER, b"1.0"), (dead_letter.PARTITION, b"0")]
+    headers += [(dead_letter.OFFSET, b"%d" % original)]
     headers += [(dead_letter.TRUNCATED, b"1")] if cut else []
     return Role.DEAD_LETTERS, Record("t", 0, offset, AT, b"c", value, tuple(headers))
 
 
-def mark(place: str, fate: str, by: str) -> Seen:
-    said = ((dead_letter.MARKS, place), (dead_letter.MARK, fate), (dead_letter.MARKED_BY, by))
+def mark(place: str, fate: str, by: str, *, edited: bool = False) -> Seen:
+    said = [(dead_letter.MARKS, place), (dead_letter.MARK, fate), (dead_letter.MARKED_BY, by)]
+    said += [(dead_letter.MARKED_EDITED, "1")] if edited else []
     return Role.DEAD_LETTERS, Record("t", 0, 99, AT, b"c", None, tuple((name, text.encode()) for name, text in said))

@@ -12,7 +12,12 @@ from stream_worker.console.app import Console
 from stream_worker.console.board import Board
 from stream_worker.console.feed import View
 from stream_worker.console.hub import Hub
+from stream_worker.console.prompt import Again
+from stream_worker.console.rehearsal import Found
+from stream_worker.contracts.analysis import Analysis
+from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.event_sender import Place
+from stream_worker.kafka.letters import Edit
 from stream_worker.settings.loader import resolve
 
 TOKEN = "0123456789abcdef"
@@ -34,17 +39,42 @@ class Desk:
 
     def __init__(self) -> None:
         self.sent: list[tuple[frozenset[str], str, bool]] = []
+        self.edited: list[tuple[str, Edit, str, bool]] = []
 
     def send_back(self, places: frozenset[str], *, by: str, again: bool) -> int:
         self.sent.append((places, by, again))
         return len(places)
+
+    def send_edited(self, place: str, edit: Edit, *, by: str, again: bool) -> int:
+        self.edited.append((place, edit, by, again))
+        return 1
+
+
+class Stage:
+    """Knows one prompt, and runs it again."""
+
+    def __init__(self) -> None:
+        self.may_run = True
+        self.found: Found | None = None
+        self.again_: Again | None = None
+        self.trouble: StreamWorkerError | None = None
+        self.ran = 0
+
+    def find(self, key: str, analysis: Analysis) -> Found | None:  # the protocol's
+        if self.trouble is not None:
+            raise self.trouble
+        return self.found
+
+    def again(self, key: str, analysis: Analysis) -> Again | None:  # the protocol's
+        self.ran += 1
+        return self.again_
 
 
 class Site:
     """A console without a server and a broker."""
 
     def __init__(self, *, token: str | None = None, masked: str | None = None, changes: bool = True) -> None:
-        self.sender, self.desk = Sender(), Desk()
+        self.sender, self.desk, self.stage = Sender(), Desk(), Stage()
         self.access = Access(token, masked)
         self.board = Board()
         self.view = View(self.board, Hub("run"))
@@ -56,6 +86,7 @@ class Site:
             desk=self.desk if changes else None,
             trace_url="http://traces.example/{trace_id}",
             who="kim",
+            rehearsal=self.stage,
         )
         self.app = console.app()
 
