@@ -97,7 +97,7 @@ class Piece(StrEnum):
     WAITING = "mailbox"
     PARSE = "parse"
     UNDERSTAND = "understand"
-    DIALOGUE = "dialogue"
+    DIALOGUE = "dialogue and rest"
     QUEUED = "engine queue"
     FIRST_TOKEN = "first token"  # noqa: S105
     DECODE = "decode"
@@ -117,7 +117,7 @@ class Bar:
 def waterfall(timings: Timings, outbox_s: float = 0.0) -> list[Bar]:
     """The turn from its record's timestamp to its transaction.
 
-    What no stage counts is the dialogue's, with the calls that it makes.
+    What no stage counts stands with the dialogue: its calls, above all, and what a busy worker adds.
     """
     before = [
         (Piece.WAITING, timings.waiting),
