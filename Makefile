@@ -118,7 +118,11 @@ chromium: # Debian's own; nothing else is fetched
 
 .PHONY: pictures
 pictures: setup chromium ## Take the pictures of the docs: a real broker, two workers, the console
-	@$(BIN)/python tools/pictures.py
+	@$(BIN)/python -m tools.pictures
+
+.PHONY: recording
+recording: setup chromium ## Record the console for the first page of the docs
+	@$(BIN)/python -m tools.recording
 
 SEED ?= 1
 EVENTS ?= 3000
