@@ -18,7 +18,7 @@ class RebalanceListener(Protocol):
     """Called from within `Subscription.take` and `leave`. Must not raise: an exception there is a bug."""
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """The partitions are ours, and paused: nothing of them is read before `start_at`."""
+        """The partitions are ours; nothing of them is read before `start_at`."""
         ...
 
     def revoked(self, partitions: Sequence[int]) -> None:

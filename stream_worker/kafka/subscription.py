@@ -3,13 +3,19 @@
 An exception inside a rebalance callback would be swallowed by the client or
 raised in the middle of its bookkeeping; so it is kept, the partitions are
 dropped, and it is raised when the call that served the callback returns.
+
+The client takes any call of `incremental_unassign` for the answer to a
+revocation that waits to be served: it would tell the group that partitions
+are free which the worker still has. So it is called in the callback, and
+nowhere else. A partition that was assigned is not told to the client before
+its first offset is known; nothing of it is fetched until then.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import methodcaller
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.errors import ClientsBroken, Code, StreamWorkerError
 from stream_worker.kafka.client_settings import ClientSettings
@@ -49,13 +55,12 @@ class KafkaSubscription:
         return [record for message in (first, *more) if (record := self._record(message)) is not None]
 
     def start_at(self, partition: int, offset: int) -> None:
-        # Unassigning and assigning again is quick (0.05 s to the first record); seek and resume take a second.
         if partition not in self._assigned:
             return
         place = TopicPartition(self._topic, partition, offset)
         with _client_errors():
-            self._consumer.incremental_unassign([place])
             self._consumer.incremental_assign([place])
+            # It may have been paused when it was ours the last time.
             self._consumer.resume([place])
         self._read_from[partition] = offset
 
@@ -110,12 +115,9 @@ class KafkaSubscription:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = [place.partition for place in places]
-        paused = [TopicPartition(self._topic, partition, OFFSET_END) for partition in partitions]
 
         def assign() -> None:
-            consumer.incremental_assign(paused)
-            if paused:
-                consumer.pause(paused)
+            consumer.incremental_assign([])
             self._assigned.update(partitions)
             if self._listener is not None and partitions:
                 self._listener.assigned(partitions)
@@ -141,10 +143,9 @@ class KafkaSubscription:
                 if self._listener is not None and partitions:
                     tell(self._listener, partitions)
             finally:
+                started = [place for place in places if self._read_from.pop(place.partition, None) is not None]
                 self._assigned.difference_update(partitions)
-                for partition in partitions:
-                    self._read_from.pop(partition, None)
-                consumer.incremental_unassign(places)
+                consumer.incremental_unassign(started)
 
         self._keeping_failure(let_go)
 
@@ -197,7 +198,8 @@ class KafkaSubscription:
             )
 
     def _places(self, partitions: Sequence[int]) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, partition) for partition in partitions if partition in self._assigned]
+        """Of those that were started: of the others nothing is fetched."""
+        return [TopicPartition(self._topic, partition) for partition in partitions if partition in self._read_from]
 
 
 #: By a call that checks its result: the client may return headers and leave an error set, which a plain call, once it

@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
+from confluent_kafka import OFFSET_END, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream_worker import committer, settler, taking, unanswered
 from stream_worker.assignment import Assignment
@@ -64,6 +64,7 @@ class Bug(StrEnum):
     LATE_RESULTS_TAKEN = "late-results-taken"
     POSITION_NOT_FOLLOWED = "position-not-followed"
     LEFT_BY_CLOSING = "left-by-closing"
+    STARTED_BY_ASSIGNING_ANEW = "started-by-assigning-anew"
     SUSPECT_ACQUITTED = "suspect-acquitted"
     CONDEMNED_AT_ONCE = "condemned-at-once"
     TERM_LOWERED = "term-lowered"
@@ -109,6 +110,7 @@ _honest_revoked = Worker.revoked
 _honest_keep = Taking._keep
 _honest_next = Mailbox.next
 _honest_notice: Callable[..., tuple[Change, ...]] = vars(unanswered)["notice"]
+_honest_start_at = KafkaSubscription.start_at
 _honest_leave = Previews._leave
 _honest_abort = KafkaTransactions._abort
 
@@ -274,6 +276,14 @@ def _only_close(self: KafkaSubscription, deadline_s: float) -> None:
     self.close()
 
 
+def _start_anew(self: KafkaSubscription, partition: int, offset: int) -> None:
+    """Of a partition that the client has already, with an offset that was not known when it was assigned."""
+    place = TopicPartition(self._topic, partition, OFFSET_END)
+    self._consumer.incremental_assign([place])
+    self._consumer.incremental_unassign([place])
+    _honest_start_at(self, partition, offset)
+
+
 _PATCHES = {
     Bug.REPLIES_OUTSIDE_THE_TRANSACTION: _Patch(KafkaTransactions, "_send", _outside(_is_output)),
     Bug.MEMBERSHIP_FROM_BEFORE_JOINING: _Patch(KafkaSubscription, "join", _join_with_early_membership),
@@ -291,6 +301,7 @@ _PATCHES = {
     Bug.LATE_RESULTS_TAKEN: _Patch(RunningTurns, "find", _find_by_turn),
     Bug.POSITION_NOT_FOLLOWED: _Patch(committer, "_position", _unknown),
     Bug.LEFT_BY_CLOSING: _Patch(KafkaSubscription, "leave", _only_close),
+    Bug.STARTED_BY_ASSIGNING_ANEW: _Patch(KafkaSubscription, "start_at", _start_anew),
     Bug.SUSPECT_ACQUITTED: _Patch(taking, "reconcile", _starting(_nobody_condemned)),
     Bug.CONDEMNED_AT_ONCE: _Patch(taking, "reconcile", _starting(_first_condemned)),
     Bug.TERM_LOWERED: _Patch(taking, "reconcile", _starting(_lower_term)),
