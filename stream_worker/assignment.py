@@ -130,6 +130,7 @@ class Assignment:
         """The ledger as the next transaction writes it."""
         assert self.facts is not None
         suspicion = self.suspicion
+        suspect = suspicion.condemned if released else suspicion.in_ledger
         return LedgerRecord(
             topic_id=self.facts.topic_id,
             partition=self.partition,
@@ -140,7 +141,7 @@ class Assignment:
             released=released,
             starts=suspicion.starts,
             careful_to=suspicion.careful_to,
-            suspect=suspicion.condemned if released else suspicion.in_ledger,
+            suspect=suspect if suspect in balance.open else None,
             begins_below=suspicion.begins_below,
             redriven_to=self.redriven_to if balance.group_offset < self.redriven_to else 0,
             redriven_in=self.redriven_in if balance.group_offset < self.redriven_to else 0,

@@ -163,6 +163,7 @@ class Committer:
                 assignment.held_bytes -= len(record.value or b"")
                 assignment.ledger.settle(record.offset)
                 assignment.timestamps.pop(record.offset, None)
+                assignment.suspicion.buried(record.offset)
         for partition, balance in filled.balances.items():
             assignment = self._assignments[partition]
             assignment.ledger.balanced(balance)

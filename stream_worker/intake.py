@@ -73,6 +73,7 @@ class Intake:
         """A record that was read. What the ledger has settled is passed over."""
         for offset in assignment.ledger.vanished_before(record.offset):
             assignment.suspicion.clear(offset)
+            assignment.suspicion.buried(offset)
             self._observer.warned(f"the open record at {offset} is gone from the topic", assignment.partition)
         if assignment.ledger.see(record.offset) not in (Sight.NEW, Sight.RESTORED):
             return
@@ -93,11 +94,7 @@ class Intake:
             decoded = decoded.redriven(redrive)
         assignment.waiting_events += 1
         self._caution.admitted(assignment)
-        if record.offset == assignment.suspicion.condemned:
-            message = "a process that ran this event, and nothing else, came to its end without a word"
-            self._settler.unanswerable(
-                assignment, PendingTurn((decoded,)), DeadLetterReason.SUSPECTED_CRASH, message, moment
-            )
+        if self._is_condemned(assignment, decoded, moment):
             return
         late = starts_turn(decoded) and has_expired(decoded, moment.wall_ms, self._limits.max_event_age_ms)
         if late and not self._is_told(decoded):
@@ -111,6 +108,16 @@ class Intake:
             self._settler.events(assignment, [decoded], Outcome.SHED, moment)
             return
         self._place(assignment, decoded, moment)
+
+    def _is_condemned(self, assignment: Assignment, arrival: Arrival, moment: Moment) -> bool:
+        """Settles the event that ended the last process."""
+        if arrival.offset != assignment.suspicion.condemned:
+            return False
+        message = "a process that ran this event, and nothing else, came to its end without a word"
+        self._settler.unanswerable(
+            assignment, PendingTurn((arrival,)), DeadLetterReason.SUSPECTED_CRASH, message, moment
+        )
+        return True
 
     def advance(self, results: Sequence[Result], moment: Moment) -> None:
         """What came back from other threads, what is due by now, and the turns that may start after it."""
@@ -163,7 +170,8 @@ class Intake:
                 assignment.attempts[settlement.turn.ref.turn_id] = settlement.turn.ref.attempt
         try:
             for arrival in sorted(arrivals, key=lambda each: each.offset):
-                self._place(assignment, arrival, moment)
+                if not self._is_condemned(assignment, arrival, moment):
+                    self._place(assignment, arrival, moment)
         except PartitionRefused as error:
             self._turns.refuse(error, moment)
 

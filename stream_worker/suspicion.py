@@ -33,7 +33,7 @@ class Suspicion:
     suspect: int | None = None
     """The offset of the turn that runs alone, or is about to."""
     condemned: int | None = None
-    """The suspect that the ledger named when the partition was taken, until it is settled."""
+    """The suspect that the ledger named when the partition was taken, until its dead letter is committed."""
     begins_below: int = 0
     """All events of all turns that have begun lie below this offset."""
     _last_begun: int = field(default=0, init=False)
@@ -75,10 +75,12 @@ class Suspicion:
     def may_begin(self, offset: int) -> bool:
         """Whether a turn whose last event is at `offset` may begin; otherwise the next transaction allows it.
 
-        The mark moves behind it in any case: whoever asks begins it as soon as it may.
+        The mark moves behind it in any case: whoever asks begins it as soon as it may. Nothing behind a condemned
+        event begins before that is buried: another one that kills at once would keep it from being committed for ever.
         """
         self._last_begun = max(self._last_begun, offset)
-        if self._written is not None and offset < self._written[3]:
+        is_behind_condemned = self.condemned is not None and offset > self.condemned
+        if self._written is not None and offset < self._written[3] and not is_behind_condemned:
             self._begun += 1
             return True
         self.reserve()
@@ -92,6 +94,9 @@ class Suspicion:
         """The event has settled, or its turn rests: what ends the process now is not its doing."""
         if self.suspect == offset:
             self.suspect = None
+
+    def buried(self, offset: int) -> None:
+        """What became of the event is committed, or its record is gone."""
         if self.condemned == offset:
             self.condemned = None
 

@@ -231,3 +231,15 @@ def test_an_engine_that_is_away_makes_no_event_a_suspect() -> None:
     rig.start("w3")
     rig.run(200.0, step=0.1)
     assert rig.outcomes == {"m-1": ["replied"]}
+
+
+def test_a_second_poison_right_behind_the_first_is_found_by_a_search_of_its_own() -> None:
+    rig = _rig(topics={"partitions": 1})
+    supervised = _Supervised(rig, 1)
+    supervised.run(2.0)
+    for number in range(6):
+        rig.send(f"c-{number}", message_id=f"m-{number}", text=_POISON if number in (2, 4) else f"text {number}")
+    supervised.run_until_settled(6)
+    assert supervised.crashes <= 2 * _MAX_CRASHES
+    dead = [event for event, outcomes in rig.outcomes.items() if outcomes == ["dead_lettered"]]
+    assert sorted(dead) == ["m-2", "m-4"]
