@@ -53,6 +53,8 @@ class Restore:
     records: int = 0
     position: int = 0
     """One past the last record that was read."""
+    current_ms: int = 0
+    """When the copy was last all that the changelog says: until the end is reached, it does not become younger."""
     ledger_at: int | None = None
     """Where the last ledger stands."""
 

@@ -95,16 +95,18 @@ class Taking:
         if facts is None:
             return
         assignment.facts = facts
+        copy, now_ms = self._store.copy(assignment.partition), self._clock.now_ms()
         start = tail_start(
-            self._store.copy(assignment.partition),
+            copy,
             origin=facts.changelog_origin,
             log_start=facts.changelog_start,
             log_end=facts.changelog_end,
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             keeps_deletions_ms=self._keeps_deletions_ms,
         )
         if start is None:
             self._store.begin(assignment.partition, facts.changelog_origin)
+        assignment.restore.current_ms = now_ms if copy is None or start is None else copy.current_ms
         assignment.restore.position = start or facts.changelog_start
         changelog.open(assignment.partition, facts.changelog_end, start or 0)
         assignment.move_to(Phase.RESTORING)
@@ -139,7 +141,7 @@ class Taking:
             # A copy stands at a ledger, so that its tail has one, also where others wrote behind the last.
             ledger_at = assignment.restore.ledger_at
             position = records[-1].offset if ledger_at is None else ledger_at
-            self._store.apply(assignment.partition, states, position, erased)
+            self._store.apply(assignment.partition, states, position, erased, assignment.restore.current_ms)
 
     def _ledger(self, partition: int, facts: PartitionFacts, raw: bytes | None) -> LedgerRecord | None:
         """The last record alone counts: one before it that cannot be read may stand there until it is compacted."""

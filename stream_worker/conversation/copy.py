@@ -19,8 +19,8 @@ class LocalCopy:
     """Of which cluster and topic id."""
     position: int
     """The changelog offset that it reflects: a ledger's, the last record of its transaction."""
-    written_ms: int
-    """Wall time of the last write."""
+    current_ms: int
+    """The last wall time at which it was all that the changelog says: deletions before that are in it."""
 
 
 def tail_start(
@@ -34,6 +34,6 @@ def tail_start(
     if copy is None or copy.origin != origin or not log_start <= copy.position < log_end:
         return None
     is_current = copy.position + 1 + _MARKER >= log_end
-    if not is_current and now_ms - copy.written_ms >= keeps_deletions_ms:
+    if not is_current and now_ms - copy.current_ms >= keeps_deletions_ms:
         return None
     return copy.position

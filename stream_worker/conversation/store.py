@@ -26,11 +26,17 @@ class Store(Protocol):
     def get(self, partition: int, key: bytes) -> bytes | None: ...
 
     def apply(
-        self, partition: int, changes: Mapping[bytes, bytes | None], position: int, marked: Collection[bytes] = ()
+        self,
+        partition: int,
+        changes: Mapping[bytes, bytes | None],
+        position: int,
+        marked: Collection[bytes] = (),
+        current_ms: int | None = None,
     ) -> None:
         """Writes values (None deletes) and the changelog position they reflect, in one batch.
 
-        `marked` keys are found again by `marked`, until they are deleted.
+        `marked` keys are found again by `marked`, until they are deleted. `current_ms` is the last wall time at which
+        the copy was all that the changelog says; None for now.
         """
         ...
 
@@ -105,7 +111,12 @@ class RocksStore:
         return value
 
     def apply(
-        self, partition: int, changes: Mapping[bytes, bytes | None], position: int, marked: Collection[bytes] = ()
+        self,
+        partition: int,
+        changes: Mapping[bytes, bytes | None],
+        position: int,
+        marked: Collection[bytes] = (),
+        current_ms: int | None = None,
     ) -> None:
         prefix = _prefix(partition)
         batch = WriteBatch(raw_mode=True)
@@ -117,7 +128,8 @@ class RocksStore:
                 batch.put(prefix + _VALUE + key, value)
         for key in marked:
             batch.put(prefix + _MARK + key, b"")
-        batch.put(prefix + _POSITION, position.to_bytes(8, "big") + self._clock.now_ms().to_bytes(8, "big"))
+        current_ms = self._clock.now_ms() if current_ms is None else current_ms
+        batch.put(prefix + _POSITION, position.to_bytes(8, "big") + current_ms.to_bytes(8, "big"))
         self._write(batch)
 
     def copy(self, partition: int) -> LocalCopy | None:
@@ -131,7 +143,7 @@ class RocksStore:
         return LocalCopy(
             origin=origin.decode(errors="replace"),
             position=int.from_bytes(raw[:8], "big"),
-            written_ms=int.from_bytes(raw[8:], "big"),
+            current_ms=int.from_bytes(raw[8:], "big"),
         )
 
     def keys(self, partition: int) -> Iterable[bytes]:
@@ -228,7 +240,12 @@ class MemoryStore:
         return self._values.get(partition, {}).get(key)
 
     def apply(
-        self, partition: int, changes: Mapping[bytes, bytes | None], position: int, marked: Collection[bytes] = ()
+        self,
+        partition: int,
+        changes: Mapping[bytes, bytes | None],
+        position: int,
+        marked: Collection[bytes] = (),
+        current_ms: int | None = None,
     ) -> None:
         values, marks = self._values.setdefault(partition, {}), self._marks.setdefault(partition, set())
         for key, value in changes.items():
@@ -239,7 +256,9 @@ class MemoryStore:
                 values[key] = value
         marks.update(marked)
         self._copies[partition] = LocalCopy(
-            origin=self._origins.get(partition, ""), position=position, written_ms=self._clock.now_ms()
+            origin=self._origins.get(partition, ""),
+            position=position,
+            current_ms=self._clock.now_ms() if current_ms is None else current_ms,
         )
 
     def copy(self, partition: int) -> LocalCopy | None:

@@ -31,7 +31,7 @@ def test_a_copy_holds_values_and_the_position_they_reflect(store: Store) -> None
     store.apply(1, {b"a": b"1", b"b": b"2"}, 10)
     store.apply(1, {b"a": None}, 12)
     assert (store.get(1, b"a"), store.get(1, b"b"), list(store.keys(1))) == (None, b"2", [b"b"])
-    assert store.copy(1) == LocalCopy(origin="cluster topic", position=12, written_ms=5_000)
+    assert store.copy(1) == LocalCopy(origin="cluster topic", position=12, current_ms=5_000)
 
 
 def test_partitions_do_not_mix_and_one_begins_anew_alone(store: Store) -> None:
@@ -41,7 +41,7 @@ def test_partitions_do_not_mix_and_one_begins_anew_alone(store: Store) -> None:
     store.begin(2, "another")
     assert [store.get(partition, b"k") for partition in (1, 2, 255, 256)] == [b"1", None, b"255", b"256"]
     assert store.copy(2) is None
-    assert store.copy(256) == LocalCopy(origin="origin 256", position=256, written_ms=5_000)
+    assert store.copy(256) == LocalCopy(origin="origin 256", position=256, current_ms=5_000)
     store.reset()
     assert store.copy(1) is None
     store.apply(1, {b"k": b"new"}, 3)
@@ -161,7 +161,7 @@ def test_a_full_disk_costs_the_copy_and_nothing_else(tmp_path: Path) -> None:
 def _tail(
     position: int = 50, *, origin: str = "o", age_ms: int = 0, log_start: int = 0, log_end: int = 100
 ) -> int | None:
-    copy = LocalCopy(origin=origin, position=position, written_ms=1_000_000)
+    copy = LocalCopy(origin=origin, position=position, current_ms=1_000_000)
     return tail_start(
         copy,
         origin="o",

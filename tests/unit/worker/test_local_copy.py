@@ -98,6 +98,35 @@ def test_a_full_disk_costs_a_restore_and_no_event() -> None:
     assert sum(_turns(rig, f"c-{number}") for number in range(5)) == 20
 
 
+def test_a_copy_that_was_half_restored_does_not_become_younger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind where it broke off lie deletions, of which the changelog keeps none for longer than a day."""
+    monkeypatch.setattr(taking, "_SLICE_RECORDS", 5)
+    monkeypatch.setattr(taking, "_SLICE_S", 0.0)
+    rig = _rig()
+    rig.start("w0")
+    rig.run(1.0)
+    rig.send("c-0", message_id="m-0", text="hello")
+    rig.run(1.0)
+    rig.kill("w0")
+    rig.start("w1")
+    rig.run(10.0, step=0.05)
+    for number in range(30):
+        rig.send(f"c-{number}", message_id=f"m-{number + 1}", text="hello")
+        rig.run(0.1)
+    rig.stop("w1")
+    rig.clock.advance(20 * 3600)
+    rig.start("w0")
+    rig.run(0.02)
+    half = rig.stores["w0"].copy(0)
+    rig.kill("w0")
+    assert half is not None
+    assert half.position < rig.broker.log(rig.settings.changelog, 0).end - 10, "it was not interrupted"
+    rig.clock.advance(5 * 3600)
+    read = rig.start("w0").journal
+    rig.run(10.0)
+    assert sum(read.restored) > 50, "the copy is a day old, and only its tail was read"
+
+
 def disk_stays_full(rig: Rig) -> None:
     """Four times in a row it ends the worker; then there is room."""
     disk = rig.stores["w0"] = _BadDisk(rig.clock)
