@@ -22,6 +22,8 @@ class TurnRef(Struct, frozen=True):
     term: int
     turn_id: str
     attempt: int
+    number: int = 0
+    """Of all attempts that this process began: an event that comes again begins anew under the same id."""
 
 
 # Orders

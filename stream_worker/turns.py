@@ -10,6 +10,7 @@ the settler, exactly once for each event.
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -104,6 +105,7 @@ class Turns:
         age_ms, commit_s = settings.admission.max_event_age_ms, settings.kafka.commit_interval_ms / 1000
         self._unanswered = Unanswered(age_ms, commit_s, bots=bots, settler=settler, clock=clock)
         self._breaker = Breaker(settings.admission.retry_backoff_ms / 1000)
+        self._numbers = count(1)
         self._kv_released_s = settings.engine.kv_released_s
         self._released: deque[tuple[float, int]] = deque()
         """Partitions that were let go, and until when what the engine keeps of them may stay."""
@@ -223,7 +225,7 @@ class Turns:
             assignment.mailbox(first.conversation).finish()
             return
         turn = begin(
-            TurnRef(assignment.partition, assignment.term, first.identity, attempt),
+            TurnRef(assignment.partition, assignment.term, first.identity, attempt, next(self._numbers)),
             pending,
             bot,
             self._clock,

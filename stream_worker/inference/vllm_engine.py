@@ -152,7 +152,7 @@ _FINISH = {
 
 def _name(order: Generate) -> str:
     ref = order.ref
-    return f"{ref.turn_id}-{ref.partition}-{ref.term}-{ref.attempt}"
+    return f"{ref.turn_id}-{ref.partition}-{ref.term}-{ref.attempt}-{ref.number}"
 
 
 class _CacheUsage(StatLoggerBase):

@@ -1,5 +1,6 @@
 """A worker whose replies come from a model server: what its absence costs, in a time that is moved by hand."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -110,4 +111,25 @@ def test_a_request_that_the_server_calls_bad_becomes_a_dead_letter_alone() -> No
     assert rig.outcomes == {"m-1": ["dead_lettered"], "m-2": ["replied"]}
     assert server.asked["bad"] == 2
     assert [reason.value for reason, _ in running.journal.dead] == ["refused_by_engine"]
+    close(rig)
+
+
+class SlowServer(Server):
+    """Answers the second question, and never the first."""
+
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if not self.asked:
+            self.asked["first"] += 1
+            await asyncio.Event().wait()
+        return await super().answer(request)
+
+
+def test_an_event_that_is_redriven_twice_is_asked_anew_while_its_first_request_still_ends() -> None:
+    rig = rig_over(SlowServer(), max_attempts=1, max_turn_ms=500)
+    rig.start()
+    rig.run(1.0)
+    for name in (b"first", b"second"):
+        rig.send("c-1", headers=(("redrive", name),), message_id="m-1", text="hello")
+    rig.run(5.0)
+    assert rig.outcomes == {"m-1": ["dead_lettered", "replied"]}
     close(rig)
