@@ -54,6 +54,10 @@ class ManualClock:
     def monotonic(self) -> float:
         return self._elapsed
 
+    def set_back(self, seconds: float) -> None:
+        """As when somebody sets the machine's clock: wall time alone."""
+        self._start_ms -= int(seconds * 1000)
+
     def advance(self, seconds: float) -> None:
         if seconds < 0:
             raise ValueError(f"time does not run backwards: {seconds}")

@@ -64,8 +64,8 @@ class Intake:
         self._observer = observer
         self._ready = ReadyQueue(settings.admission.tenant_weights)
         self._rates = Rates(settings.admission)
-        self._held: list[tuple[int, int, int, str]] = []
-        """Conversations whose next turn waits for more messages: (wall time, partition, term, conversation)."""
+        self._held: list[tuple[float, int, int, str]] = []
+        """Conversations whose next turn waits for more messages: (monotonic time, partition, term, conversation)."""
         self._unforeseen: dict[tuple[int, str], Assignment] = {}
         """Conversations whose next turn may begin once the ledger says so, by partition and name."""
 
@@ -126,7 +126,7 @@ class Intake:
         self._turns.absorb(results, moment)
         for assignment, conversation in self._turns.running.take_freed():
             self._try_next(assignment, conversation, moment)
-        while self._held and self._held[0][0] <= moment.wall_ms:
+        while self._held and self._held[0][0] <= moment.monotonic:
             _, partition, term, conversation = heapq.heappop(self._held)
             self._try_held(partition, term, conversation, moment)
         unforeseen, self._unforeseen = self._unforeseen, {}
@@ -142,9 +142,9 @@ class Intake:
         bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
         return bot is not None and bot.expired_reply is not None
 
-    def seconds_until_due(self, now_ms: int) -> float:
+    def seconds_until_due(self, now: float) -> float:
         """How long until a turn that is held may start; infinite when none is."""
-        return max(0, self._held[0][0] - now_ms) / 1000 if self._held else float("inf")
+        return max(0.0, self._held[0][0] - now) if self._held else float("inf")
 
     @property
     def waits_for_commit(self) -> bool:
@@ -253,9 +253,9 @@ class Intake:
         while (head := mailbox.head) is not None:
             # A turn of which everything was taken back needs neither more messages nor room.
             pending = head if isinstance(head, PendingTurn) and not head.is_withdrawn else None
-            if pending is not None and pending.hold_until_ms > moment.wall_ms:
-                entry = (pending.hold_until_ms, assignment.partition, assignment.term, conversation)
-                heapq.heappush(self._held, entry)
+            if pending is not None and (held_ms := pending.held_ms(moment.wall_ms)):
+                due = moment.monotonic + held_ms / 1000
+                heapq.heappush(self._held, (due, assignment.partition, assignment.term, conversation))
                 return
             if pending is not None and not self._may_start(assignment, pending, is_chosen=is_chosen):
                 return

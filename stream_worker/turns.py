@@ -433,7 +433,7 @@ class Turns:
             deadline = turn.deadline
             self._stop(phase)
             phase = Resting(turn, moment.monotonic, turn.failures, turn.successes_seen)
-            waits = pending.hold_until_ms > moment.wall_ms or not assignment.suspicion.may_begin(pending.last_offset)
+            waits = pending.held_ms(moment.wall_ms) > 0 or not assignment.suspicion.may_begin(pending.last_offset)
             if waits and not pending.is_withdrawn:
                 self._previews.void(turn.ref, moment)
                 self._rest(assignment, phase, pending, moment)
@@ -486,7 +486,7 @@ class Turns:
         """Waits with the next attempt: until its rest is over, and for messages that may still join `pending`."""
         turn = resting.turn
         self._previews.void(turn.ref, moment)
-        until = max(resting.until, moment.monotonic + (pending.hold_until_ms - moment.wall_ms) / 1000)
+        until = max(resting.until, moment.monotonic + pending.held_ms(moment.wall_ms) / 1000)
         self._enter(assignment, replace(resting, until=until), until)
 
     def _ring(self, ref: TurnRef, moment: Moment) -> None:

@@ -225,7 +225,7 @@ class Worker:
             return 0.0
         if any(assignment.phase in _BEING_TAKEN for assignment in self._assignments.values()):
             return 0.0 if self._taking.is_behind else _TAKING_WAIT_S
-        wait = min(_IDLE_WAIT_S, self._intake.seconds_until_due(self._clock.now_ms()))
+        wait = min(_IDLE_WAIT_S, self._intake.seconds_until_due(self._clock.monotonic()))
         if len(self._outbox) or self._intake.waits_for_commit:
             return min(wait, max(0.0, self._commit_due - self._clock.monotonic()))
         return wait

@@ -157,7 +157,7 @@ class Mailbox:
             return Shed()
         if starts_turn(arrival):
             hold = _hold_until(arrival, arrival, taking, now_ms) if isinstance(arrival.event, Message) else 0
-            self._waiting.append(PendingTurn((arrival,), hold))
+            self._waiting.append(PendingTurn((arrival,), hold, now_ms))
         else:
             self._waiting.append(StateEvent(arrival))
         return Queued()
@@ -173,7 +173,8 @@ class Mailbox:
             last = self._waiting[place]
             assert isinstance(last, PendingTurn)
             if self._continues(last, arrival, taking) and (full or (wanted and not _is_over(last, taking, now_ms))):
-                self._waiting[place] = last.joined(arrival, _hold_until(last.first, arrival, taking, now_ms))
+                hold = _hold_until(last.first, arrival, taking, now_ms)
+                self._waiting[place] = last.joined(arrival).held(hold, now_ms)
                 return Queued()
             return None
         running = self._running
@@ -181,7 +182,8 @@ class Mailbox:
         if interrupts and running is not None and self._continues(running, arrival, taking):
             if _is_over(running, taking, now_ms):
                 return None
-            self._running = running.joined(arrival, _hold_until(running.first, arrival, taking, now_ms))
+            hold = _hold_until(running.first, arrival, taking, now_ms)
+            self._running = running.joined(arrival).held(hold, now_ms)
             return Restart(self._running)
         return None
 

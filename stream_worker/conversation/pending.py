@@ -29,11 +29,12 @@ class Spoken(Struct, frozen=True):
 class PendingTurn(Struct, frozen=True, dict=True):
     """Events that are answered together: messages or a trigger, with their edits and deletions, in order.
 
-    It does not start before `hold_until_ms` (wall time), as more messages may follow.
+    It does not start before `hold_until_ms` (wall time), as more messages may follow: that was set at `held_from_ms`.
     """
 
     arrivals: tuple[Arrival, ...]
     hold_until_ms: int = 0
+    held_from_ms: int = 0
 
     @property
     def first(self) -> Arrival:
@@ -97,9 +98,15 @@ class PendingTurn(Struct, frozen=True, dict=True):
         """Whether the message with that id belongs to this turn."""
         return any(is_named(each, target_id) for each in self.arrivals)
 
-    def joined(self, arrival: Arrival, hold_until_ms: int | None = None) -> "PendingTurn":
-        hold = self.hold_until_ms if hold_until_ms is None else hold_until_ms
-        return replace(self, arrivals=(*self.arrivals, arrival), hold_until_ms=hold)
+    def held_ms(self, now_ms: int) -> int:
+        """How long it is held yet; 0 where the clock was set back meanwhile, by nobody knows how much."""
+        return max(0, self.hold_until_ms - now_ms) if now_ms >= self.held_from_ms else 0
+
+    def joined(self, arrival: Arrival) -> "PendingTurn":
+        return replace(self, arrivals=(*self.arrivals, arrival))
+
+    def held(self, hold_until_ms: int, now_ms: int) -> "PendingTurn":
+        return replace(self, hold_until_ms=hold_until_ms, held_from_ms=now_ms)
 
     def _message_of(self, arrival: Arrival) -> str:
         """Identity of the message that an event is, or changes."""

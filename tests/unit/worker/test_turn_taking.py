@@ -262,3 +262,14 @@ def test_a_turn_that_is_named_by_what_is_left_of_it_is_found(monkeypatch: pytest
 def _messages(error: BaseException) -> str:
     inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     return "\n".join([str(error), *map(_messages, inner)])
+
+
+@pytest.mark.parametrize("set_back_s", [0.5, 3_600.0])
+def test_a_clock_that_is_set_back_holds_no_turn_longer_than_its_window(set_back_s: float) -> None:
+    room = Room(TurnTaking(on_new_message=OnNewMessage.MERGE, merge_window_ms=1_000))
+    room.rig.run(1.0)
+    room.rig.send("c-1", message_id="m-1", text="hello")
+    room.rig.run(0.2)
+    room.rig.clock.set_back(set_back_s)
+    room.rig.run(2.0)
+    assert room.rig.outcomes == {"m-1": ["replied"]}
