@@ -191,11 +191,13 @@ class Settler:
         """What stands for a settlement that the broker refuses: its records as dead letters, and no new state.
 
         An answered turn gets the bot's text for what went wrong; where that is refused, too, it does without. An
-        erasure is carried out all the same: with the state it leaves, and where that is refused, too, with none.
+        erasure is carried out all the same: with the state it leaves, and where that is refused, too, with none. So is
+        a hand-off, as far as its state is taken: the human is there, whatever its records hold.
         """
         reason, reply = DeadLetterReason.REFUSED_BY_BROKER, None
         erases = any(isinstance(arrival.event, Erasure) for arrival in guilty.arrivals)
         is_first = guilty.report.reason is not reason
+        stands = is_first and guilty.turn is None and (erases or guilty.report.handed_over is True)
         ended = [
             (arrival, outcome if outcome is Outcome.WITHDRAWN else Outcome.DEAD_LETTERED)
             for arrival, outcome in zip(guilty.arrivals, guilty.report.outcomes, strict=True)
@@ -209,10 +211,16 @@ class Settler:
             term=guilty.term,
             records=guilty.records,
             outgoing=outgoing,
-            report=Report(outcomes=_outcomes(ended), reason=reason, detail=cause, reply=reply),
-            arrivals=guilty.arrivals if reply is not None or (erases and is_first) else (),
-            conversation=guilty.conversation if erases else "",
-            state=(guilty.state if is_first else EMPTY) if erases else None,
+            report=Report(
+                outcomes=_outcomes(ended),
+                reason=reason,
+                detail=cause,
+                reply=reply,
+                handed_over=guilty.report.handed_over if stands else None,
+            ),
+            arrivals=guilty.arrivals if reply is not None or stands else (),
+            conversation=guilty.conversation if erases or stands else "",
+            state=guilty.state if stands else EMPTY if erases else None,
             turn=guilty.turn if reply is not None else None,
         )
 

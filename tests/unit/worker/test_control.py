@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from stream_worker.conversation.mailbox import Mailbox, Preempt, StateEvent
 from stream_worker.orders import Fault, Generate
-from tests.unit.worker.rig import Rig, settings
+from stream_worker.record import Outgoing
+from tests.unit.worker.rig import MODEL_BOT, Rig, settings
 from tests.unit.worker.test_faults import Failing
 
 _CONTROLS = ("handoff", "erasure", "deletion")
@@ -143,3 +145,21 @@ def test_a_tenant_beyond_its_limit_is_shed_and_the_others_are_answered() -> None
     assert sum(rig.outcomes[f"l-{number}"] == ["replied"] for number in range(10)) == 3
     assert sum(rig.outcomes[f"l-{number}"] == ["shed"] for number in range(10)) == 7
     assert rig.outcomes["m-1"] == ["replied"]
+
+
+def _is_metric_of_the_hand_off(record: Outgoing) -> bool:
+    return b'"event_id":"h-1"' in (record.value or b"") and b'"silent"' in (record.value or b"")
+
+
+@pytest.mark.parametrize("event", [{"type": "handoff"}, {"sender": {"id": "a-1", "role": "agent"}, "text": "mine"}])
+def test_a_hand_off_whose_records_the_broker_refuses_silences_the_bot(event: dict[str, Any]) -> None:
+    """Whoever took the conversation over does not know of it, and writes."""
+    rig = Rig(bot=replace(MODEL_BOT, handoff=replace(MODEL_BOT.handoff, agent_message_takes_over=True)))
+    rig.broker.refuse(rig.settings.topics.metrics, _is_metric_of_the_hand_off)
+    rig.start()
+    rig.send(message_id="m-1", text="hello")
+    rig.run(2.0)
+    rig.send(message_id="h-1", **event)
+    rig.send(message_id="m-2", text="thank you")
+    rig.run(5.0)
+    assert rig.outcomes == {"m-1": ["replied"], "h-1": ["dead_lettered"], "m-2": ["silent"]}
