@@ -141,6 +141,10 @@ chaos-ci: setup ## Three runs of chaos with fixed seeds and drawn traffic, about
 chaos-planted: setup ## A planted bug for each invariant of delivery, and a run of chaos that must find it
 	@$(BIN)/python -m tests.chaos.planted
 
+.PHONY: fuzz
+fuzz: setup ## Properties of whatever is decoded or loaded, with damaged records and files, for MINUTES; SEED of the first round
+	@$(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" --seed "$(SEED)"
+
 .PHONY: bench
 bench: setup ## Benchmarks, one after the other; each prints JSON
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py" >&2; $(BIN)/python "benchmarks/$$name.py"; done

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, settings
 
 # How fast examples are made is the machine's doing: a busy one must not fail a property.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+#: For `make fuzz`. What takes this long for some kilobytes hangs, on any machine.
+settings.register_profile("fuzz", settings.get_profile("any-machine"), max_examples=500, deadline=timedelta(seconds=10))
 settings.load_profile("any-machine")
 
 _MUST_RUN = tuple(Path(__file__).parent / name for name in ("kafka", "e2e"))

@@ -43,6 +43,9 @@ class Document:
             raise Misconfigured(Code.BOT_INVALID, f"{path}: a value cannot be read: {error}") from error
         except RecursionError as error:
             raise Misconfigured(Code.BOT_INVALID, f"{path}: it nests too deep") from error
+        except (TypeError, AttributeError, LookupError, AssertionError) as error:
+            # The parser itself stumbles, over a key that is a mapping for instance.
+            raise Misconfigured(Code.BOT_INVALID, f"{path}: not YAML that can be read") from error
         if not isinstance(root, CommentedMap):
             raise Misconfigured(Code.BOT_INVALID, f"{path}: it is a mapping that begins with `{begins}`")
         document = cls(path, raw, root)

@@ -72,7 +72,11 @@ class Wanted:
 
 @dataclass(slots=True)
 class Letters:
-    """All letters of the topic, fed with its records in the order of each partition."""
+    """All letters of the topic, fed with its records in the order of each partition.
+
+    The topic is open to others: a mark that says nothing we know is passed over, and a letter whose headers are not
+    ours is one of unknown origin.
+    """
 
     _by_place: dict[str, Letter] = field(default_factory=dict)
     _marks: list[tuple[str, Fate]] = field(default_factory=list)
@@ -80,7 +84,8 @@ class Letters:
     def add(self, record: Record) -> None:
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         if names.MARKS in headers:
-            self._marks.append((headers[names.MARKS], Fate(headers[names.MARK])))
+            if headers.get(names.MARK) in set(Fate):
+                self._marks.append((headers[names.MARKS], Fate(headers[names.MARK])))
             return
         letter = _letter(record, headers)
         self._by_place[letter.place] = letter
@@ -104,9 +109,13 @@ def _letter(record: Record, headers: dict[str, str]) -> Letter:
         message=headers.get(names.MESSAGE, ""),
         bot=headers.get(names.BOT, ""),
         source=f"{topic}/{partition}/{offset}",
-        order=(topic, int(partition), int(offset)),
+        order=(topic, _number(partition), _number(offset)),
         is_truncated=names.TRUNCATED in headers,
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
 
 
 @dataclass(frozen=True, slots=True)

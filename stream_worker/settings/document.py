@@ -58,6 +58,11 @@ def parse(file: Path, yaml: YAML) -> CommentedMap:
         problem = f"{where}: not YAML: {_unquoted(error)}"
     except (YAMLError, ValueError):
         problem = f"{file}: not YAML in UTF-8"
+    except RecursionError:
+        problem = f"{file}: it nests too deep"
+    except (TypeError, AttributeError, LookupError, AssertionError):
+        # The parser itself stumbles, over a key that is a mapping for instance.
+        problem = f"{file}: not YAML that can be read"
     else:
         if parsed is None:
             return CommentedMap()

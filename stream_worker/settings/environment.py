@@ -39,7 +39,8 @@ def read(environ: Mapping[str, str], complaints: list[Complaint]) -> Iterator[tu
         elif tree.is_structured(annotation):
             try:
                 yield path, _yaml(text), source
-            except YAMLError:
+            except (YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError, AssertionError):
+                # The parser itself stumbles, too, over a key that is a mapping for instance.
                 complaints.append(Complaint(Code.CONFIG_INVALID_VALUE, source, "the value is not YAML"))
         else:
             yield path, text, source

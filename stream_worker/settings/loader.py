@@ -155,6 +155,8 @@ class _Given:
             self.document.secrets |= {after + each[len(before) :] for each in moved}
 
     def validated(self) -> Resolved:
+        if unwritable := list(self._unwritable()):
+            raise refuse(self.complaints + unwritable)
         try:
             settings = Settings.model_validate(self.document.fields)
         except ValidationError as error:
@@ -165,6 +167,18 @@ class _Given:
         if self.complaints:
             raise refuse(self.complaints)
         return Resolved(settings, self.document.sources, frozenset(self.document.secrets))
+
+    def _unwritable(self) -> Iterator[Complaint]:
+        """What YAML and the environment can hold, and no JSON: nothing of ours could show or hash such settings."""
+        for path, value in tree.leaves(self.document.fields):
+            if any(isinstance(each, str) and not _is_text(each) for each in (*path, value)):
+                sentence = "it holds half a character (a lone surrogate)"
+            elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+                sentence = "the number is too large"
+            else:
+                continue
+            name = tree.dotted(path).encode(errors="replace").decode()
+            yield Complaint(Code.CONFIG_INVALID_VALUE, self._source(path), f"{name}: {sentence}")
 
     def _complaint(self, detail: ErrorDetails) -> Complaint:
         path = self._known(detail["loc"])
@@ -202,6 +216,14 @@ class _Given:
         below = [source for each, source in sources.items() if path and each[: len(path)] == path]
         above = [sources[path[:n]] for n in range(len(path) - 1, 0, -1) if path[:n] in sources]
         return (below + above + [DEFAULT])[0]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unknown(path: tree.Path, source: Source) -> Complaint:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_worker.bot.loader import load_bot
 from stream_worker.bot.phrase import Template
@@ -11,6 +13,7 @@ from stream_worker.bot.templates import _SANDBOX
 from stream_worker.errors import BadEvent, Code, Misconfigured
 from stream_worker.loading import prompt_limit
 from stream_worker.settings import Settings
+from tests.mutations import mutated
 
 
 def _refusal(tmp_path: Path, raw: bytes, **settings: Any) -> str:
@@ -74,3 +77,36 @@ def test_a_prompt_may_have_what_the_loaded_engine_has_less_the_longest_reply() -
     with pytest.raises(Misconfigured, match="1024") as caught:
         prompt_limit(1_024, 1_024)
     assert caught.value.code is Code.MODEL_UNSUITABLE
+
+
+_VALID = (
+    b"bot: shop\nversion: '7'\nlanguages: [en, zh]\nslots: {order: {kind: thing, shared: true}}\nintents:\n  buy:\n"
+    b"    label: {en: a purchase, zh: x}\n    ask:\n      - {slot: order, prompt: 'Which?', pattern: '[A-Z]{4}'}\n"
+    b"    emit: [{command: order.open, arguments: {order: '{{ order }}'}, when: '{{ order }}'}]\n"
+    b"    reply: {template: 'I take {{ order }}.'}\n",
+    b"bot: talk\nsystem: Be kind.\nentities: [number, date, {code: 'A-\\d{3}'}]\ntime_zone: Europe/Berlin\nregion: DE\n"
+    b"intents:\n  sky:\n    call:\n      - {name: s, url: 'https://a.example/{{code}}', take: {t: '{{ result.t }}'}}\n"
+    b"    reply: model\n    offer: {slot: code, values: '{{ s.t }}'}\nfallback: {rephrase: 'Once more?',"
+    b" handoff_after: 3}\nhandoff: {complaints: 2, timeout_s: 60}\nsampling: {temperature: 0.5, stop: [x]}\n"
+    b"turn_taking: {on_new_message: merge, merge_window_ms: 5}\ntriggers: {late: {reply: model}}\n",
+)
+_ALLOWED = Settings.model_validate({"calls": {"allowed_hosts": ["a.example"]}})
+
+
+@pytest.mark.parametrize("raw", _VALID)
+def test_the_files_that_are_damaged_below_are_whole(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bot.yaml").write_bytes(raw)
+    load_bot(tmp_path / "bot.yaml", _ALLOWED)
+
+
+@pytest.mark.fuzz
+@given(st.binary(max_size=60) | mutated(_VALID))
+def test_no_bytes_of_a_bot_file_are_a_surprise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any-bot.yaml"
+    file.write_bytes(raw)
+    try:
+        bot = load_bot(file, _ALLOWED)
+    except Misconfigured as error:
+        str(error).encode()
+        return
+    assert bot.name

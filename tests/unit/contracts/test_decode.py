@@ -251,6 +251,7 @@ header_lists = st.lists(
 ).map(tuple)
 
 
+@pytest.mark.fuzz
 @given(
     key=st.none() | st.binary(max_size=8) | st.just(b"c-1"),
     value=st.none() | st.binary(max_size=64) | almost_events.map(lambda fields: orjson.dumps(fields, default=str)),

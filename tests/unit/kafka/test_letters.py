@@ -1,15 +1,23 @@
 """Dead letters: which are meant, in which order they go back, and what a mark says."""
 
-from hypothesis import given
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from stream_worker.console.letters import read_letter
+from stream_worker.contracts import dead_letter as names
 from stream_worker.contracts.dead_letter import dead_letter
 from stream_worker.contracts.headers import REDRIVE
 from stream_worker.contracts.versions import Versions
 from stream_worker.kafka.letters import Fate, Letter, Letters, Wanted, mark, redriven
 from stream_worker.outcome import DeadLetterReason
-from stream_worker.record import Outgoing, Record
+from stream_worker.record import Headers, Outgoing, Record
+from tests.mutations import mutated
 
+DATA = Path(__file__).parents[2] / "data"
 _TOPIC = "chat.dead-letters"
 
 
@@ -88,3 +96,36 @@ def test_a_letter_that_was_cut_says_so() -> None:
     letters.add(_stored(_letter(_original(0, value=b"x" * 5_000), max_bytes=2_000), 0))
     (letter,) = letters.find(Wanted())
     assert letter.is_truncated
+
+
+_HEADERS = [
+    *(orjson.loads(line) for line in (DATA / "v1" / "dead_letter_headers.jsonl").read_bytes().splitlines()),
+    {names.MARKS: "0/1", names.MARK: "redriven", names.MARKED_BY: "ann"},
+]
+
+
+@st.composite
+def _broken_headers(draw: st.DrawFn) -> Headers:
+    """Those of a letter or a mark; some are missing, twice, or hold anything."""
+    whole = [(name, str(value).encode()) for name, value in draw(st.sampled_from(_HEADERS)).items()]
+    kept = [header for header in whole if draw(st.integers(0, 9))]
+    return tuple(
+        (name, draw(st.none() | mutated([value])) if not draw(st.integers(0, 2)) else value)
+        for name, value in [*kept, *draw(st.lists(st.sampled_from(whole), max_size=2))]
+    )
+
+
+@pytest.mark.fuzz
+@example([(((names.PARTITION, b"x"), (names.OFFSET, b"9" * 5_000)), None)])
+@example([(((names.MARKS, b"0/1"),), None), (((names.MARKS, b"0/1"), (names.MARK, b"burnt")), None)])
+@given(st.lists(st.tuples(_broken_headers(), st.none() | st.binary(max_size=8)), max_size=4))
+def test_no_headers_in_the_topic_are_a_surprise(records: list[tuple[Headers, bytes | None]]) -> None:
+    letters = Letters()
+    for place, (headers, key) in enumerate(records):
+        record = Record(_TOPIC, 0, place, 5, key, b"{}", headers)
+        letters.add(record)
+        read_letter(record)
+    for letter in letters.find(Wanted(fates=frozenset(Fate))):
+        mark(letter, _TOPIC, Fate.DROPPED)
+        assert redriven(letter, "chat.events").value == b"{}"
+        orjson.dumps([letter.place, letter.reason, letter.message, letter.source, letter.conversation])

@@ -1,16 +1,17 @@
 """Settings say where they come from, and everything wrong is named with its place."""
 
-import contextlib
 from pathlib import Path
 
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_worker.errors import Code, Misconfigured
 from stream_worker.settings import Settings
 from stream_worker.settings.loader import MASK, load_settings, resolve, settings_hash
 from stream_worker.settings.source import Origin
+from tests.mutations import mutated
 
 CANARY = "canary-7f3a"
 
@@ -211,12 +212,50 @@ def test_a_file_that_is_no_mapping_is_refused(file: Path, content: bytes) -> Non
     assert str(file) in refused(file).detail
 
 
-@given(content=st.binary(max_size=60))
+_VALID = (
+    b"application_id: shop\ntick_ms: 7\nbots:\n  - file: bot.yaml\n    tenant: acme\nkafka:\n  release_ms: 9\n"
+    b"  client: {sasl.password: x, log_level: 3, debug: true}\nadmission:\n  tenant_weights: {acme: 1.5}\n",
+    b'{"engine": {"kind": "openai", "openai": {"api_key": "${A}", "extra_body": {"a": [1, {"b": null}]}, "omit": []},'
+    b' "sampling": {"logit_bias": {"5": -1.5}, "stop": ["x"]}}, "calls": {"headers": {"h": {"a": "b"}}}}',
+    b"engine:\n  model: ./model\n  sampling: {temperature: 0.7}\nconversation: {state_dir: state}\ntopics:\n"
+    b"  events: chat.in\n  partitions: 8\nunderstanding: {encoder: null}\nslo: {reply_seconds: 2.5}\n",
+)
+
+
+@pytest.mark.fuzz
+@given(content=st.binary(max_size=60) | mutated(_VALID))
+@example(b'{&engine": {"kind": "openai"}}')
+@example(b"tick_ms: " + b"9" * 5_000)
+@example(b"engine: {openai: {extra_body: {a: 99999999999999999999}}}")
+@example(b'engine: {model: "\\ud800"}')
+@example(b"a: " + b"[" * 1_100)
 def test_no_file_content_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_bytes(content)
-    with contextlib.suppress(Misconfigured):
-        load_settings(file, {}, {})
+    _usable_or_refused(file, {"A": "b"})
+
+
+_PLACES = ("KAFKA__CLIENT__SASL_PASSWORD", "BOTS", "ENGINE__OPENAI__EXTRA_BODY", "TICK_MS", "CALLS__HEADERS", "KAFKA")
+
+
+@pytest.mark.fuzz
+@given(place=st.sampled_from(_PLACES), content=st.binary(max_size=30) | mutated([*_VALID, b"[{file: a.yaml}]", b"7"]))
+@example(place="BOTS", content=b"9" * 5_000)
+@example(place="KAFKA__CLIENT__SASL_PASSWORD", content=b"\xff")
+def test_no_variable_raises_anything_else(place: str, content: bytes) -> None:
+    """As the system hands them over: bytes that are no UTF-8 as lone surrogates."""
+    _usable_or_refused(None, {f"STREAM_WORKER__{place}": content.decode("utf-8", "surrogateescape")})
+
+
+def _usable_or_refused(file: Path | None, environ: dict[str, str]) -> None:
+    try:
+        resolved = resolve(file, {}, environ)
+    except Misconfigured as error:
+        str(error).encode()
+        return
+    settings_hash(resolved.settings)
+    orjson.dumps([resolved.masked(), [(name, value, str(source)) for name, value, source in resolved.values()]])
+    resolved.secret_values()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
