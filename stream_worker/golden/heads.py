@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from stream_worker.errors import Code, Missing
+from stream_worker.inference.heads_format import HEADS_FORMAT
 
 _STAMP = "trained-from.txt"
 
@@ -27,8 +28,9 @@ def train_apart(arguments: list[str]) -> None:
 def ensure_heads(
     heads: Path, examples: Path, encoder: str, progress: Callable[[str], None], train: Train = train_apart
 ) -> None:
-    """Trains `heads` from `examples`, unless that was done before. Raises Missing."""
-    version = blake2b(f"{encoder}\0".encode() + examples.read_bytes(), digest_size=12).hexdigest()
+    """Trains `heads` from `examples`, unless a version that writes them alike has done so. Raises Missing."""
+    trained_by = f"{HEADS_FORMAT}\0{encoder}\0".encode()
+    version = blake2b(trained_by + examples.read_bytes(), digest_size=12).hexdigest()
     stamp = heads / _STAMP
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
         return

@@ -4,6 +4,7 @@
 (Captum calls it layer gradient × activation). It costs one more look at what was read, and is for running workers.
 `occlusion` (Zeiler and Fergus, 2014, arXiv:1311.2901) reads each text again without each of its words in turn: what the
 decision loses is the word's share. It costs a pass a word, sees how words work together, and is for people who ask why.
+Of an intent both look at its head, not at the nearest examples' part in its score.
 
 Gradient × input of the embeddings was tried, too: through the layers' normalisations it said that "weather" speaks
 against `weather`. Shares are scaled so that the largest is 1 or -1.
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stream_worker.inference.heads import Heads, Understanding, familiarity
+from stream_worker.inference.nearest import nearest
 from stream_worker.inference.text_encoder import Read
 from stream_worker.orders import Evidence, WordWeight
 
@@ -57,7 +59,9 @@ def _decisions(heads: Heads, answer: Understanding) -> list[Decide]:
 
     def scope(vectors: Tensor) -> Tensor:
         weights = heads.weights
-        measured = familiarity(vectors, heads.intent_logits(vectors), weights.known, weights.negatives)
+        measured = familiarity(
+            vectors, heads.intent_logits(vectors), nearest(vectors, weights.known), weights.negatives
+        )
         normal = (measured - weights.scope_mean) / weights.scope_scale
         return sign * (normal @ weights.scope_weight[:3])
 

@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from stream_worker.inference.crf import best_paths, marginals, padded
+from stream_worker.inference.nearest import Balance, Nearest, intent_scores, nearest
 from stream_worker.inference.patterns import Patterns
 from stream_worker.inference.slot_labels import labelled_words
 from stream_worker.inference.slot_layers import SlotLayers
 from stream_worker.inference.text_encoder import Read, TextEncoder
 from stream_worker.inference.word_inputs import constant_inputs
 from stream_worker.orders import IntentScore, Sentiment, SlotSpan
-
-_NEAREST = 5
-"""Training examples whose mean similarity says how familiar a text is."""
 
 SEVERAL = 0.5
 """Where messages may have several intents, each with at least this score is one."""
@@ -39,8 +37,8 @@ class Card:
     several: bool
     """Whether a message may have several intents: then each score is a probability of its own."""
 
-    temperature: float
-    """The intents' logits are divided by it, so that a score is how often it is right."""
+    balance: Balance
+    """Of what makes up an intent's score, so that it is how often the intent is right."""
 
     threshold: float
     """A text whose scope is lower is out of scope."""
@@ -80,6 +78,9 @@ class Weights:
 
     known: Tensor
     """[examples, width]: vectors of the training examples in scope."""
+
+    known_intents: Tensor
+    """uint8 [examples, intents]: 1 where an example has the intent."""
 
     negatives: Tensor
     """[negatives, width]: vectors of the examples out of scope; may be none."""
@@ -142,28 +143,26 @@ class Heads:
             return []
         vectors = torch.stack([read.vector for read in reads])
         logits = self.intent_logits(vectors)
-        scopes = self.scopes(vectors, logits).tolist()
+        near = nearest(vectors, self.weights.known)
+        scopes = self.scopes(vectors, logits, near).tolist()
+        scores = intent_scores(
+            logits, near.voices(self.weights.known_intents), self.card.balance, several=self.card.several
+        )
         slots = self._slots(reads)
         sentiments = self._sentiments(vectors)
         return [
             Understanding(self._ranked(row), scope, scope >= self.card.threshold, found, sentiment)
-            for row, scope, found, sentiment in zip(
-                self.scores(logits).tolist(), scopes, slots, sentiments, strict=True
-            )
+            for row, scope, found, sentiment in zip(scores.tolist(), scopes, slots, sentiments, strict=True)
         ]
 
     def intent_logits(self, vectors: Tensor) -> Tensor:
         """[texts, intents], not yet calibrated."""
         return vectors @ self.weights.intent_weight.T + self.weights.intent_bias
 
-    def scores(self, logits: Tensor) -> Tensor:
-        calibrated = logits / self.card.temperature
-        return calibrated.sigmoid() if self.card.several else calibrated.softmax(-1)
-
-    def scopes(self, vectors: Tensor, logits: Tensor) -> Tensor:
+    def scopes(self, vectors: Tensor, logits: Tensor, near: Nearest) -> Tensor:
         """[texts], from 0 to 1."""
         weights = self.weights
-        measured = familiarity(vectors, logits, weights.known, weights.negatives)
+        measured = familiarity(vectors, logits, near, weights.negatives)
         normal = (measured - weights.scope_mean) / weights.scope_scale
         return (normal @ weights.scope_weight[:3] + weights.scope_weight[3]).sigmoid()
 
@@ -228,11 +227,10 @@ class Heads:
         ]
 
 
-def familiarity(vectors: Tensor, logits: Tensor, known: Tensor, negatives: Tensor) -> Tensor:
+def familiarity(vectors: Tensor, logits: Tensor, near: Nearest, negatives: Tensor) -> Tensor:
     """How a text stands to the training examples: float32 [texts, 3], more is more familiar.
 
     The best intent's logit, the likeness to the nearest examples, and the unlikeness to the nearest negative.
     """
-    likeness = (vectors @ known.T).topk(min(_NEAREST, len(known)), dim=-1).values.mean(-1)
     unlike = -(vectors @ negatives.T).amax(-1) if len(negatives) else torch.zeros(len(vectors))
-    return torch.stack([logits.amax(-1), likeness, unlike], dim=-1)
+    return torch.stack([logits.amax(-1), near.likeness.mean(-1), unlike], dim=-1)

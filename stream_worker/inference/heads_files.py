@@ -13,10 +13,11 @@ from torch import Tensor
 
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.inference.heads import Card, Heads, Weights
+from stream_worker.inference.heads_format import HEADS_FORMAT
+from stream_worker.inference.nearest import Balance
 from stream_worker.inference.slot_layers import SlotLayers
 from stream_worker.inference.text_encoder import TextEncoder
 
-FORMAT = 2
 _WEIGHTS = "heads.safetensors"
 _CARD = "heads.json"
 _HASH = "weights_hash"
@@ -32,7 +33,7 @@ def save_heads(heads: Heads, folder: Path) -> None:
         # Half the size, and the numbers that serving computes with anyway.
         tensors.update((f"layers.{number}.{name}", value.bfloat16().contiguous()) for name, value in layer.items())
     weights = save(tensors)
-    card = {"format": FORMAT, **asdict(heads.card), _HASH: _hash(weights)}
+    card = {"format": HEADS_FORMAT, **asdict(heads.card), _HASH: _hash(weights)}
     (folder / _WEIGHTS).write_bytes(weights)
     (folder / _CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -43,8 +44,8 @@ def load_heads(folder: Path, encoder: TextEncoder) -> Heads:
     Raises Missing when there are none, Misconfigured when they do not fit.
     """
     card, weights = _read(folder)
-    if not isinstance(card, dict) or card.pop("format", None) != FORMAT:
-        raise _unsuitable(folder, f"is not of format {FORMAT}, which this version reads")
+    if not isinstance(card, dict) or card.pop("format", None) != HEADS_FORMAT:
+        raise _unsuitable(folder, f"is not of format {HEADS_FORMAT}, which this version reads")
     # Written one after the other, so a training that was killed may leave one of each.
     if card.pop(_HASH, None) != _hash(weights) or set(card) != {field.name for field in fields(Card)}:
         raise _unsuitable(folder, f"has a {_CARD} and a {_WEIGHTS} that do not belong together")
@@ -60,8 +61,8 @@ def load_heads(folder: Path, encoder: TextEncoder) -> Heads:
 def encoder_name_of(folder: Path) -> str:
     """The name of the encoder that a folder's heads were trained on. Raises Missing when there are none."""
     card, _ = _read(folder)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise _unsuitable(folder, f"is not of format {FORMAT}, which this version reads")
+    if not isinstance(card, dict) or card.get("format") != HEADS_FORMAT:
+        raise _unsuitable(folder, f"is not of format {HEADS_FORMAT}, which this version reads")
     return str(card["encoder_name"])
 
 
@@ -91,7 +92,7 @@ def _card(given: dict[str, Any]) -> Card:
         given[name] = tuple(given[name])
     for name in ("lookups", "regexes"):
         given[name] = {key: tuple(values) for key, values in given[name].items()}
-    return Card(**given)
+    return Card(**{**given, "balance": Balance(**given["balance"])})
 
 
 def _hash(weights: bytes) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, softplus
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, softplus
 
 from stream_worker.inference.heads import familiarity
+from stream_worker.inference.nearest import Balance, nearest, own_scores
 
 _C = 30.0
 """Inverse strength of the intents' L2 penalty, as scikit-learn counts it, for inputs of about length 1."""
@@ -17,6 +18,12 @@ _ENOUGH_JUDGED = 1_000
 """Of more examples than this only so many are judged by the others, as each fold is a training."""
 
 _SCOPE_PENALTY = 0.01
+_MOST_VOICE = 0.5
+_USUAL_TURN = -0.4
+"""The logit of the usual voice, 0.2, among those up to the most."""
+
+_LEAST = 1e-6
+"""A score that is taken for no less, and for no more than 1 less this."""
 
 
 def fit_intents(vectors: Tensor, wanted: Tensor, *, several: bool, steps: int = 100) -> tuple[Tensor, Tensor]:
@@ -46,24 +53,41 @@ def intent_loss(logits: Tensor, wanted: Tensor, *, several: bool) -> Tensor:
     return cross_entropy(logits, wanted, reduction="none")
 
 
-def fit_temperature(logits: Tensor, wanted: Tensor, *, several: bool) -> float:
-    """What to divide the logits by, so that scores are how often they are right: of texts not trained on.
+def fit_balance(judged: "Judged | Logits", *, several: bool) -> Balance:
+    """How head and nearest examples make up scores that are as often right as they say.
+
+    The voice is at most half, and of a few texts near what was best elsewhere.
 
     Guo et al., 2017, arXiv:1706.04599.
     """
-    if not len(logits):
-        return 1.0
     inverse = torch.zeros(1, requires_grad=True)
-    _minimise(lambda: intent_loss(logits * inverse.exp(), wanted, several=several).mean(), [inverse], 50)
-    return float((-inverse.detach()).exp().clamp(0.05, 20.0))
+    turn = torch.zeros(1, requires_grad=True)
+
+    def voice() -> Tensor:
+        return _MOST_VOICE * (turn + _USUAL_TURN).sigmoid()
+
+    def loss() -> Tensor:
+        own = own_scores(judged.logits * inverse.exp(), several=several)
+        scores = torch.lerp(own, judged.voices, voice()).clamp(_LEAST, 1 - _LEAST)
+        if several:
+            lost = binary_cross_entropy(scores, judged.wanted, reduction="sum")
+        else:
+            lost = -(judged.wanted * scores.log()).sum()
+        # As if some texts had said that both are as usual.
+        return lost + (inverse.square() + turn.square()).sum() / 2
+
+    _minimise(loss, [inverse, turn], 50)
+    return Balance(float((-inverse.detach()).exp().clamp(0.05, 20.0)), float(voice().detach()))
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Examples as they look to what was trained without them: logits [texts, intents] and what was `wanted` of them;
-    the familiarities [texts, 3] of those in scope, and of the negatives."""
+    """Examples as they look to what was trained without them: logits [texts, intents], the voices of their nearest
+    examples and what was `wanted` of them, both of the same shape; the familiarities [texts, 3] of those in scope, and
+    of the negatives."""
 
     logits: Tensor
+    voices: Tensor
     wanted: Tensor
     inside: Tensor
     outside: Tensor
@@ -71,10 +95,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Logits:
-    """Of texts that were judged without having been trained on: their numbers, logits, and what was wanted."""
+    """Of texts that were judged without having been trained on: their numbers, and the rest as of `Judged`."""
 
     order: list[int]
     logits: Tensor
+    voices: Tensor
     wanted: Tensor
 
 
@@ -83,28 +108,33 @@ def judged_by_others(
 ) -> Judged:
     """By cross-validation; `whole` are weight and bias of what was trained on all, which know none of the negatives."""
     judged: list[Tensor] = []
+    voices: list[Tensor] = []
     inside: list[Tensor] = []
     asked: list[Tensor] = []
     for known, held_out in _folds(len(vectors)):
         weight, bias = fit_intents(vectors[known], wanted[known], several=several)
         judged.append(vectors[held_out] @ weight.T + bias)
-        inside.append(familiarity(vectors[held_out], judged[-1], vectors[known], negatives))
+        near = nearest(vectors[held_out], vectors[known])
+        voices.append(near.voices(wanted[known]))
+        inside.append(familiarity(vectors[held_out], judged[-1], near, negatives))
         asked.append(wanted[held_out])
         if sum(map(len, judged)) >= _ENOUGH_JUDGED:
             break
     outside = negatives_judged(vectors, negatives, *whole)
-    return Judged(torch.cat(judged), torch.cat(asked), torch.cat(inside), outside)
+    return Judged(torch.cat(judged), torch.cat(voices), torch.cat(asked), torch.cat(inside), outside)
 
 
 def all_judged_by_others(vectors: Tensor, wanted: Tensor, *, several: bool) -> Logits:
     """By cross-validation, each of them."""
     order: list[int] = []
     judged: list[Tensor] = []
+    voices: list[Tensor] = []
     for known, held_out in _folds(len(vectors)):
         weight, bias = fit_intents(vectors[known], wanted[known], several=several)
         judged.append(vectors[held_out] @ weight.T + bias)
+        voices.append(nearest(vectors[held_out], vectors[known]).voices(wanted[known]))
         order += held_out.tolist()
-    return Logits(order, torch.cat(judged), wanted[order])
+    return Logits(order, torch.cat(judged), torch.cat(voices), wanted[order])
 
 
 def _folds(count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -159,7 +189,10 @@ def negatives_judged(vectors: Tensor, negatives: Tensor, weight: Tensor, bias: T
     order = torch.argsort(part, stable=True)
     judged = [
         familiarity(
-            negatives[part == fold], negatives[part == fold] @ weight.T + bias, vectors, negatives[part != fold]
+            negatives[part == fold],
+            negatives[part == fold] @ weight.T + bias,
+            nearest(negatives[part == fold], vectors),
+            negatives[part != fold],
         )
         for fold in range(min(_FOLDS, len(negatives)))
     ]

@@ -33,7 +33,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Of each example in scope its variants, the text itself first; `wanted`: float32 [examples, intents]."""
+    """Of each example in scope its variants, the text itself first; `wanted`: float32 [examples, intents].
+
+    `names` are those of intents with few examples, as texts without slots; `names_wanted`: float32 [names, intents].
+    """
 
     intents: tuple[str, ...]
     several: bool
@@ -42,8 +45,8 @@ class Samples:
     examples: tuple[Example, ...]
     variants: tuple[tuple[Sample, ...], ...]
     wanted: Tensor
-    names: tuple[tuple[Tokens, int], ...]
-    """The names of intents with few examples, as texts, each with its intent's number."""
+    names: tuple[Sample, ...]
+    names_wanted: Tensor
 
     @property
     def has_slots(self) -> bool:
@@ -70,10 +73,8 @@ def make_samples(examples: Examples, encoder: TextEncoder, random: Random) -> Sa
     by_place: dict[int, list[Sample]] = {}
     for example, sample in zip(drawn, made, strict=True):
         by_place.setdefault(int(example.place), []).append(sample)
-    wanted = torch.zeros(len(inside), len(intents))
-    for row, example in enumerate(inside):
-        for name in example.intents:
-            wanted[row, intents.index(name)] = 1.0
+    wanted = _wanted(inside, intents)
+    names = _names(intents, wanted.sum(0).tolist())
     return Samples(
         intents,
         several,
@@ -82,8 +83,17 @@ def make_samples(examples: Examples, encoder: TextEncoder, random: Random) -> Sa
         tuple(inside),
         tuple((sample, *by_place.get(row, ())) for row, sample in enumerate(own)),
         wanted,
-        tuple(_names(intents, wanted.sum(0).tolist(), encoder)),
+        tuple(_sample(name, tokens, labels, patterns) for name, tokens in _tokenized(names, encoder)),
+        _wanted(names, intents),
     )
+
+
+def _wanted(examples: Sequence[Example], intents: Sequence[str]) -> Tensor:
+    wanted = torch.zeros(len(examples), len(intents))
+    for row, example in enumerate(examples):
+        for name in example.intents:
+            wanted[row, intents.index(name)] = 1.0
+    return wanted
 
 
 def _kind(slot: MarkedSlot) -> SlotKind:
@@ -102,12 +112,8 @@ def _sample(example: Example, tokens: Tokens, labels: tuple[str, ...], patterns:
     return Sample(tokens, torch.tensor(numbers, dtype=torch.long), constant_inputs(tokens, patterns))
 
 
-def _names(intents: Sequence[str], counts: Sequence[float], encoder: TextEncoder) -> list[tuple[Tokens, int]]:
+def _names(intents: Sequence[str], counts: Sequence[float]) -> list[Example]:
     """`card_arrival` says what its few examples are about: measured, it is worth as much as another example."""
-    spoken = {
-        number: " ".join(_NAME_PARTS.findall(_CAMEL.sub(" ", name))).lower()
-        for number, name in enumerate(intents)
-        if counts[number] <= _FEW
-    }
-    said = {number: text for number, text in spoken.items() if text}
-    return list(zip(encoder.tokenize(list(said.values())), said, strict=True))
+    few = [name for name, count in zip(intents, counts, strict=True) if count <= _FEW]
+    spoken = [Example(" ".join(_NAME_PARTS.findall(_CAMEL.sub(" ", name))).lower(), (name,)) for name in few]
+    return [name for name in spoken if name.text]

@@ -16,9 +16,9 @@ from stream_worker.inference.word_inputs import input_width
 from stream_worker.training.examples import OUT_OF_SCOPE, SENTIMENTS, Examples
 from stream_worker.training.fit import (
     Judged,
+    fit_balance,
     fit_intents,
     fit_scope,
-    fit_temperature,
     judged_by_others,
 )
 from stream_worker.training.samples import Samples, make_samples
@@ -115,13 +115,10 @@ class _Frozen:
         """On these examples, and the names of intents that have few as examples, too."""
         self._progress("fitting intents")
         chosen = list(examples)
-        named = _vectors(self._encoder.read_tokens([tokens for tokens, _ in self._samples.names]), self._encoder)
-        wanted = torch.zeros(len(named), len(self._samples.intents))
-        for row, (_, number) in enumerate(self._samples.names):
-            wanted[row, number] = 1.0
+        named = _vectors(self._encoder.read_tokens([name.tokens for name in self._samples.names]), self._encoder)
         return fit_intents(
             torch.cat([self._vectors[chosen], named]),
-            torch.cat([self._samples.wanted[chosen], wanted]),
+            torch.cat([self._samples.wanted[chosen], self._samples.names_wanted]),
             several=self._samples.several,
         )
 
@@ -144,7 +141,7 @@ def _heads(examples: Examples, samples: Samples, fitted: _Fitted, options: Train
         encoder_name=fitted.encoder.name,
         intents=samples.intents,
         several=samples.several,
-        temperature=fit_temperature(judged.logits, judged.wanted, several=samples.several),
+        balance=fit_balance(judged, several=samples.several),
         threshold=scope.threshold,
         rejected=options.rejected,
         slot_labels=samples.labels,
@@ -162,6 +159,7 @@ def _heads(examples: Examples, samples: Samples, fitted: _Fitted, options: Train
         intent_weight=fitted.intents[0],
         intent_bias=fitted.intents[1],
         known=fitted.known,
+        known_intents=samples.wanted.to(torch.uint8),
         negatives=fitted.negatives,
         scope_mean=scope.mean,
         scope_scale=scope.scale,

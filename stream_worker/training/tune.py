@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stream_worker.inference.bert import Bert, Packed, pack
 from stream_worker.inference.heads import familiarity
+from stream_worker.inference.nearest import nearest
 from stream_worker.inference.slot_layers import SlotLayers
 from stream_worker.inference.text_encoder import TextEncoder, Tokens, passes, text_vectors, word_states
 from stream_worker.training.fit import Judged, intent_loss, negatives_judged
@@ -30,7 +31,12 @@ _EPOCHS = (3, 12)
 _STEPS = 100
 """At least: a handful of examples is seen more often."""
 
-_LAST_EPOCHS = 0.2
+_LAST_EPOCHS = {False: 0.5, True: 0.2}
+"""The part of the epochs that sees all examples, without and with slots; the others tell how sure the result may be."""
+
+_LAST_STRENGTH = {False: 1.0, True: 0.3}
+"""The part of the rates that they begin with."""
+
 _BATCH = 32
 _RATE = {False: 1e-4, True: 3e-4}
 """Of the layers, without and with slots."""
@@ -88,6 +94,11 @@ class _Tuning:
         self, samples: Samples, encoder: TextEncoder, beginning: Beginning, seed: int, progress: Progress
     ) -> None:
         self._samples = samples
+        # A name says nothing of slots.
+        names = () if samples.has_slots else samples.names
+        self._variants = (*samples.variants, *((name,) for name in names))
+        self._wanted = torch.cat([samples.wanted, samples.names_wanted[: len(names)]])
+        self._names = list(range(len(samples.variants), len(self._variants)))
         self._negatives = beginning.negatives
         self._progress = progress
         self._generator = torch.Generator().manual_seed(seed)
@@ -109,13 +120,15 @@ class _Tuning:
     def run(self) -> Tuned:
         count = len(self._samples.examples)
         epochs = max(_EPOCHS[0], min(_EPOCHS[1], round(_PASSES / count)), _STEPS // math.ceil(count / _BATCH))
-        last = max(1, round(epochs * _LAST_EPOCHS))
+        has_slots = self._samples.has_slots
+        last = max(1, round(epochs * _LAST_EPOCHS[has_slots]))
         self._begin_all()
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)  # of the dropout
-            self._train(self._rest, epochs - last, 1.0, "tuning")
+            self._train([*self._rest, *self._names], epochs - last, 1.0, "tuning")
             judged = self._judge(self._held_out, self._rest)
-            self._train(list(range(count)), last, 0.3, "tuning with what was held out")
+            everything, strength = [*range(count), *self._names], _LAST_STRENGTH[has_slots]
+            self._train(everything, last, strength, "tuning with what was held out")
         return Tuned(
             tuple({name: value.detach() for name, value in layer.items()} for layer in self._layers),
             (self._weight.detach(), self._bias.detach()),
@@ -165,7 +178,7 @@ class _Tuning:
         states, packed = self._run([one.tokens for one in drawn], _DROPOUT)
         vectors = text_vectors(states, packed, [one.tokens for one in drawn])
         logits = vectors @ self._weight.T + self._bias
-        loss = intent_loss(logits, self._samples.wanted[chosen], several=self._samples.several).mean()
+        loss = intent_loss(logits, self._wanted[chosen], several=self._samples.several).mean()
         if not self._samples.has_slots:
             return loss
         parts = torch.split(states, packed.lengths.tolist())
@@ -176,7 +189,7 @@ class _Tuning:
         return loss + _SLOT_SHARE * slot_loss(self._slots, inputs, [one.labels for one in drawn], _DROPOUT)
 
     def _draw(self, at: int) -> Sample:
-        variants = self._samples.variants[at]
+        variants = self._variants[at]
         if len(variants) == 1 or float(torch.rand((), generator=self._generator)) > _VARIED:
             return variants[0]
         return variants[int(torch.randint(1, len(variants), (), generator=self._generator))]
@@ -194,7 +207,7 @@ class _Tuning:
 
     def _begin_all(self) -> None:
         """What the layers that stay as they are say of each text, once."""
-        texts = [sample.tokens for variants in self._samples.variants for sample in variants] + [*self._negatives]
+        texts = [sample.tokens for variants in self._variants for sample in variants] + [*self._negatives]
         for indices in passes([len(one.ids) for one in texts] if self._kept else []):
             packed = pack([texts[at].ids for at in indices])
             with torch.no_grad():
@@ -209,9 +222,11 @@ class _Tuning:
         negatives = self._vectors(self._negatives) if self._negatives else torch.zeros(0, known.shape[1])
         weight, bias = self._weight.detach(), self._bias.detach()
         logits = vectors @ weight.T + bias
-        inside = familiarity(vectors, logits, known, negatives)
+        near = nearest(vectors, known)
+        inside = familiarity(vectors, logits, near, negatives)
         outside = negatives_judged(known, negatives, weight, bias)
-        return Judged(logits, self._samples.wanted[held_out], inside, outside)
+        wanted = self._samples.wanted
+        return Judged(logits, near.voices(wanted[rest]), wanted[held_out], inside, outside)
 
     def _vectors(self, tokens: Sequence[Tokens]) -> Tensor:
         vectors: list[Tensor] = []

@@ -8,9 +8,10 @@ from random import Random
 
 import torch
 
+from stream_worker.inference.nearest import intent_scores
 from stream_worker.inference.text_encoder import TextEncoder
 from stream_worker.training.examples import Example, Examples
-from stream_worker.training.fit import all_judged_by_others, fit_temperature
+from stream_worker.training.fit import all_judged_by_others, fit_balance
 from stream_worker.training.samples import Samples, make_samples
 
 TINY = 5
@@ -118,8 +119,8 @@ def _mislabelled(samples: Samples, encoder: TextEncoder) -> Iterator[Finding]:
     reads = encoder.read_tokens([variants[0].tokens for variants in samples.variants])
     vectors = torch.stack([read.vector for read in reads])
     judged = all_judged_by_others(vectors, samples.wanted, several=samples.several)
-    temperature = fit_temperature(judged.logits, judged.wanted, several=samples.several)
-    scores = (judged.logits / temperature).softmax(-1)
+    balance = fit_balance(judged, several=samples.several)
+    scores = intent_scores(judged.logits, judged.voices, balance, several=samples.several)
     for at, row in zip(judged.order, scores.tolist(), strict=True):
         example = samples.examples[at]
         own = max(row[samples.intents.index(name)] for name in example.intents)
