@@ -38,13 +38,13 @@ class KafkaSettings(Section):
     session_timeout_ms: int = Field(default=6_000, ge=1_000, le=300_000)
     """After this long without a heartbeat a worker loses its partitions."""
 
-    heartbeat_interval_ms: int = Field(default=600, ge=100, le=60_000)
-    """How often the worker tells the group that it lives."""
+    heartbeat_interval_ms: int = Field(default=250, ge=100, le=60_000)
+    """How often the worker tells the group that it lives; so late it learns that partitions are to be shared anew."""
 
     max_poll_interval_ms: int = Field(default=60_000, ge=5_000, le=3_600_000)
     """After this long without a poll the worker leaves the group."""
 
-    transaction_timeout_ms: int = Field(default=10_000, ge=1_000, le=900_000)
+    transaction_timeout_ms: int = Field(default=9_000, ge=1_000, le=900_000)
     """After this long the broker aborts a transaction that a dead worker left open."""
 
     release_ms: int = Field(default=2_000, ge=0, le=60_000)
