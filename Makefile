@@ -134,8 +134,8 @@ chaos: setup ## Workers on a real broker under faults drawn from SEED (EVENTS, M
 
 .PHONY: chaos-ci
 chaos-ci: setup ## Three runs of chaos with fixed seeds and drawn traffic, about three minutes each
-	@for seed in 1 2 3; do \
-	  $(BIN)/python -m tests.chaos.run --seed "$$seed" --events 2500 --minutes 2 --chatlogs none; done
+	@run() { $(BIN)/python -m tests.chaos.run --events 2500 --minutes 2 --chatlogs none --seed "$$1" --protocol "$${@:2}"; }; \
+	  run 1 classic; run 2 consumer; run 3 classic consumer
 
 .PHONY: chaos-planted
 chaos-planted: setup ## A planted bug for each invariant of delivery, and a run of chaos that must find it
