@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +104,18 @@ class Crew:
                 member.due = max(member.due, now + _RESTART_S)
             if member.process is None and now >= member.due:
                 self._start(member)
+
+    @contextmanager
+    def standing_still(self, but: Collection[str]) -> Iterator[None]:
+        """All of them, but those that somebody else holds."""
+        still = [member for member in self.up if member.name not in but]
+        for member in still:
+            member.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for member in still:
+                member.signal(signal.SIGCONT)
 
     def change_protocol(self, protocol: str) -> None:
         """Ends everybody, and starts them again with this group protocol once the group has no member."""
