@@ -132,9 +132,9 @@ class World:
     def _end_broker(self, end: Callable[[], None]) -> None:
         """No transaction is about to end meanwhile.
 
-        A lone node that ends, or comes back, has no leader for its partitions, and Kafka drops the markers of partitions
-        without one (see EmbeddedBroker.kill): what was committed there would stay open for ever. With others beside it
-        they have a leader. So the workers stand still, just long enough for the markers of what they have ended.
+        A lone node that ends, or comes back, has no leader for its partitions, and Kafka drops the markers of those
+        (see EmbeddedBroker.kill): what was committed there would stay open for ever. With others beside it they have
+        one. So the workers stand still, just long enough for the markers of what they have ended.
         """
         with self.crew.standing_still(but=self.held):
             time.sleep(_MARKERS_S)
