@@ -106,7 +106,10 @@ class EmbeddedBroker:
         raise self._failure(f"it ended with exit code {code}")
 
     def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
-        """Ends the broker in good order; after `grace_s` seconds without."""
+        """Ends the broker in good order; after `grace_s` seconds without.
+
+        Who ends transactions meanwhile may find one open for ever, as with `kill`: its partitions have no leader then.
+        """
         self._end(signal.SIGTERM, grace_s)
 
     def kill(self) -> None:
