@@ -81,7 +81,7 @@ prometheus: # Debian's own, with promtool
 HELM_VERSION := v3.22.0
 .PHONY: helm
 helm: # From its source where it is not installed: some minutes, once
-	@command -v helm >/dev/null || [ -x .cache/bin/helm ] || { \
+	@export PATH="$$PATH:/usr/local/go/bin"; command -v helm >/dev/null || [ -x .cache/bin/helm ] || { \
 	  command -v go >/dev/null || { echo "helm is needed, or go to build it" >&2; exit 3; }; \
 	  GOBIN=$(CURDIR)/.cache/bin go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION) >&2; }
 
