@@ -80,14 +80,14 @@ def record(page: Page, console: str) -> Film:
         page.keyboard.press("Enter")
         film.until(partial(_is_answered, page, number), "the reply and its evidence")
         film.linger()
-    page.locator(".evidence a").last.click()
+    page.locator(".evidence .prompt a").last.click()
     page.locator("pre.exact").wait_for()
     film.linger(2 * _LINGER_S)
     return film
 
 
 def _is_answered(page: Page, number: int) -> bool:
-    return page.locator(".evidence a").count() == number
+    return page.locator(".evidence .prompt a").count() == number
 
 
 def main() -> None:
