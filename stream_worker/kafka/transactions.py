@@ -54,10 +54,8 @@ class KafkaTransactions:
         self._watch_all = False
 
     def start(self) -> None:
-        deadline = time.monotonic() + _START_S
         try:
-            # A coordinator that loads, moves or still ends our last transaction is a wait, not an error.
-            self._resume(deadline, self._producer.init_transactions, self._call_timeout_s)
+            self._initialise(_START_S)
         except _OutOfTime as error:
             raise Missing(
                 Code.BROKER_UNREACHABLE,
@@ -65,8 +63,6 @@ class KafkaTransactions:
                 "the broker is up; where it is, that it can hold transactions "
                 "(transaction.state.log.replication.factor is not more than there are brokers)",
             ) from error
-        except KafkaException as error:
-            raise self._broken(error.args[0]) from error
 
     def commit(self, batch: Batch, within_s: float | None = None) -> CommitResult:
         give_up_s = self._give_up_s if within_s is None else min(self._give_up_s, within_s)
@@ -199,11 +195,16 @@ class KafkaTransactions:
         self.close()
         self._producer = make_producer(self._settings)
         try:
-            self._resume(time.monotonic() + self._give_up_s, self._producer.init_transactions, self._call_timeout_s)
-        except KafkaException as error:
-            raise self._broken(error.args[0]) from error
+            self._initialise(self._give_up_s)
         except _OutOfTime as error:
             raise ClientsBroken(Code.CLIENTS_BROKEN, "the broker did not answer a new producer") from error
+
+    def _initialise(self, within_s: float) -> None:
+        """A coordinator that loads, moves or still ends our last transaction is a wait, not an error."""
+        try:
+            self._resume(time.monotonic() + within_s, self._producer.init_transactions, self._call_timeout_s)
+        except KafkaException as error:
+            raise self._broken(error.args[0]) from error
 
     def _broken(self, cause: KafkaError) -> StreamWorkerError:
         return beyond_repair(cause) or ClientsBroken(
