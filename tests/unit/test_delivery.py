@@ -59,7 +59,7 @@ def good(bot: Bot) -> Delivery:
         commands=rig.published(topics.actions),
         deltas=rig.published(topics.deltas),
         buried=[],
-        changelog=[(each.key or b"", each.value) for each in broker.read_committed(rig.settings.changelog)],
+        changelog=rig.changelog,
         poison=("(poison)",),
     )
 

@@ -265,6 +265,11 @@ class Rig:
         return [orjson.loads(record.value or b"null") for record in self.broker.read_committed(topic)]
 
     @property
+    def changelog(self) -> list[tuple[bytes, bytes | None]]:
+        """Committed keys and values, in order within each partition."""
+        return [(each.key or b"", each.value) for each in self.broker.read_committed(self.settings.changelog)]
+
+    @property
     def replies(self) -> list[dict[str, Any]]:
         return self.published(self.settings.topics.replies)
 
