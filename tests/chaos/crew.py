@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
-from confluent_kafka import ConsumerGroupState, KafkaException
-from confluent_kafka.admin import AdminClient
 
-from stream_worker.kafka.client_settings import admin_settings
+from stream_worker.kafka.group_admin import members_of
+from stream_worker.kafka.topic_admin import connect
 from stream_worker.settings import Settings
 from tests.chaos.history import History
 from tests.chaos.switches import Switch
@@ -120,7 +119,8 @@ class Crew:
     def change_protocol(self, protocol: str) -> None:
         """Ends everybody, and starts them again with this group protocol once the group has no member."""
         self._history.note("protocol", protocol=protocol, codes=self.end())
-        eventually(self._group_is_empty, _END_S)
+        admin, group = connect(self._settings), self._settings.application_id
+        eventually(lambda: not members_of(admin, group), _END_S)
         kafka = self._settings.kafka.model_copy(update={"group_protocol": protocol})
         self._settings = self._settings.model_copy(update={"kafka": kafka})
         for member in self.members.values():
@@ -156,13 +156,6 @@ class Crew:
             member.signal(signal.SIGKILL)
             assert member.process is not None
             member.process.wait(_END_S)
-
-    def _group_is_empty(self) -> bool:
-        admin, group = AdminClient(admin_settings(self._settings)), self._settings.application_id
-        try:
-            return admin.describe_consumer_groups([group])[group].result().state is ConsumerGroupState.EMPTY
-        except KafkaException:
-            return False
 
     def _configure(self, member: Member) -> None:
         (member.folder / "stream-worker.yaml").write_bytes(orjson.dumps(self._tree(member)))
