@@ -51,11 +51,7 @@ class Intake:
         self._limits = settings.admission
         self._dedup_ttl_ms = settings.conversation.dedup_ttl_s * 1000
         self._turn_taking = settings.admission.turn_taking
-        self._rules = DecodeRules(
-            tenants=settings.admission.tenants,
-            max_text_chars=settings.admission.max_text_chars,
-            wrong_key_allowed=settings.kafka.on_wrong_key == "warn",
-        )
+        self._rules = DecodeRules.of(settings)
         self._assignments = assignments
         self._bots = bots
         self._turns = turns

@@ -39,16 +39,6 @@ class LetterPages:
     def _letters(self) -> Letters:
         return self.frame.view.board.letters
 
-    @property
-    def _rules(self) -> DecodeRules:
-        """Those of the workers."""
-        settings = self.frame.resolved.settings
-        return DecodeRules(
-            tenants=settings.admission.tenants,
-            max_text_chars=settings.admission.max_text_chars,
-            wrong_key_allowed=settings.kafka.on_wrong_key == "warn",
-        )
-
     async def letters(self, request: Request) -> Response:
         query = request.query_params
         letters, reason, worker = self._letters, query.get("reason", ""), query.get("worker", "")
@@ -113,7 +103,7 @@ class LetterPages:
             return PlainTextResponse("There is no such letter, or not all of it.", 404)
         # A browser ends the lines of a form in its own way.
         edit = Edit(form.get("key", "").encode(), form.get("value", "").replace("\r\n", "\n").encode())
-        if trouble := complaint(letter, edit, self._rules):
+        if trouble := complaint(letter, edit, DecodeRules.of(self.frame.resolved.settings)):
             return self._editor(request, letter, edit, trouble, 422)
         try:
             sent = await to_thread.run_sync(lambda: desk.send_edited(letter.place, edit, by=self.who, again=again))

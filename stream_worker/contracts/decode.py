@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from msgspec import Struct, structs
@@ -13,6 +13,7 @@ from stream_worker.contracts.event import EVENT_TYPES, Event
 from stream_worker.contracts.headers import JSON, STRUCTURED, InputHeaders, read_envelope, read_headers
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.record import Record
+from stream_worker.settings import Settings
 
 _VALIDATE = {name: TypeAdapter(type_).validator.validate_python for name, type_ in EVENT_TYPES.items()}
 _CONTENT_TYPES = frozenset({"", JSON, STRUCTURED})
@@ -25,6 +26,15 @@ class DecodeRules:
     tenants: bool = False
     max_text_chars: int = 16_384
     wrong_key_allowed: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the workers."""
+        return cls(
+            tenants=settings.admission.tenants,
+            max_text_chars=settings.admission.max_text_chars,
+            wrong_key_allowed=settings.kafka.on_wrong_key == "warn",
+        )
 
 
 class Arrival(Struct, frozen=True):
