@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stream_worker.contracts.internal import LedgerRecord
-from stream_worker.conversation.mailbox import Mailbox
+from stream_worker.conversation.mailbox import Mailbox, Waiting
 from stream_worker.conversation.states import States
 from stream_worker.kafka.ledger import Balance, Ledger
 from stream_worker.kafka.protocols import Inquiry, PartitionFacts
@@ -113,6 +113,11 @@ class Assignment:
             box = self._mailboxes[conversation] = Mailbox(self.max_waiting_events)
         return box
 
+    def head(self, conversation: str) -> Waiting | None:
+        """What may start next in the conversation."""
+        box = self._mailboxes.get(conversation)
+        return box.head if box is not None else None
+
     def tidy(self, conversation: str) -> None:
         """An empty mailbox is thrown away, so memory does not grow with conversations."""
         box = self._mailboxes.get(conversation)
@@ -144,7 +149,9 @@ class Assignment:
             starts=suspicion.starts,
             careful_to=suspicion.careful_to,
             suspect=suspect if suspect in balance.open else None,
-            begins_below=suspicion.begins_below,
+            begins_below=suspicion.foreseen.unread.stop,
+            begun=tuple(sorted(suspicion.foreseen.in_hand)),
+            crashes=tuple(sorted(suspicion.crashes.items())),
             redriven_to=self.redriven_to if balance.group_offset < self.redriven_to else 0,
             redriven_in=self.redriven_in if balance.group_offset < self.redriven_to else 0,
         ).dump()

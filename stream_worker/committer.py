@@ -128,6 +128,7 @@ class Committer:
             for partition, changed in selection.states().items()
         }
         balances: dict[int, Balance] = {}
+        foreseen = self._intake.foreseen()
         ledgers: dict[int, int] = {}
         for assignment in touched:
             partition = assignment.partition
@@ -136,7 +137,7 @@ class Committer:
             balance = balances[partition] = assignment.ledger.after(
                 settled.get(partition, ()), _position(assignment, clients)
             )
-            assignment.suspicion.reserve()
+            assignment.suspicion.reserve(balance, None if foreseen is None else foreseen.get(partition, ()))
             ledger = assignment.ledger_record(balance, released=partition in releasing)
             ledgers[partition] = len(records)
             records.append(Outgoing(self._changelog, ledger_key(partition), ledger, partition=partition))
@@ -163,12 +164,11 @@ class Committer:
                 assignment.held_bytes -= len(record.value or b"")
                 assignment.ledger.settle(record.offset)
                 assignment.timestamps.pop(record.offset, None)
-                assignment.suspicion.buried(record.offset)
+                assignment.suspicion.settled(record.offset)
         for partition, balance in filled.balances.items():
             assignment = self._assignments[partition]
             assignment.ledger.balanced(balance)
             assignment.suspicion.written()
-            assignment.suspicion.passed(balance.group_offset)
             if assignment.phase is Phase.CLAIMING:
                 assignment.move_to(Phase.SERVING)
                 clients.subscription.start_at(partition, balance.group_offset)

@@ -34,6 +34,8 @@ from stream_worker.turn_taking import QUEUED
 from stream_worker.turns import Turns
 
 _FORGOTTEN_AT_ONCE = 200
+_FORESEEN = 32
+"""How many turns that wait for room may begin before the next transaction, at the least: they count as running."""
 
 
 class Intake:
@@ -68,8 +70,8 @@ class Intake:
     def admit(self, assignment: Assignment, record: Record, moment: Moment) -> None:
         """A record that was read. What the ledger has settled is passed over."""
         for offset in assignment.ledger.vanished_before(record.offset):
-            assignment.suspicion.clear(offset)
-            assignment.suspicion.buried(offset)
+            assignment.suspicion.clear([offset])
+            assignment.suspicion.settled(offset)
             self._observer.warned(f"the open record at {offset} is gone from the topic", assignment.partition)
         if assignment.ledger.see(record.offset) not in (Sight.NEW, Sight.RESTORED):
             return
@@ -89,6 +91,7 @@ class Intake:
         if (redrive := assignment.redrive_of(record.offset)) and not decoded.headers.redrive:
             decoded = decoded.redriven(redrive)
         assignment.waiting_events += 1
+        assignment.suspicion.admit(decoded.offset, decoded.conversation)
         self._caution.admitted(assignment)
         if self._is_condemned(assignment, decoded, moment):
             return
@@ -128,9 +131,9 @@ class Intake:
         unforeseen, self._unforeseen = self._unforeseen, {}
         for (_, conversation), assignment in unforeseen.items():
             self._try_next(assignment, conversation, moment, is_chosen=True)
-        while self._turns.running.has_room and (ready := self._next_ready()) is not None:
+        while self._has_room and (ready := self._next_ready()) is not None:
             self._try_next(*ready, moment, is_chosen=True)
-            if self._caution.is_on and (self._turns.running or self._caution.next is not None):
+            if self._caution.is_on and (self._turns.running or self._unforeseen or self._caution.next is not None):
                 return
 
     def _is_told(self, arrival: Arrival) -> bool:
@@ -196,14 +199,15 @@ class Intake:
             return
         bot = self._bots.find(arrival.event.tenant, arrival.event.channel)
         taking = (bot and bot.turn_taking) or self._turn_taking
-        if assignment.suspicion.is_careful:
+        if conversation in assignment.suspicion.conversations:
             # Joined, the guilty one could not be told from the others.
             taking = QUEUED
         ends = isinstance(arrival.event, Handoff | Erasure) or takes_over(bot, arrival)
         placement = assignment.mailbox(conversation).put(arrival, taking, moment.wall_ms, preempts=ends)
         match placement:
             case Queued():
-                pass
+                if starts_turn(arrival):
+                    assignment.suspicion.waits(arrival.offset)
             case Shed():
                 self._settler.events(assignment, [arrival], Outcome.SHED, moment)
             case Repeated():
@@ -266,15 +270,14 @@ class Intake:
     def _may_start(self, assignment: Assignment, pending: PendingTurn, *, is_chosen: bool) -> bool:
         """Whether a turn starts now; otherwise its conversation waits in the ready queue."""
         first = pending.first
-        has_room = self._turns.running.has_room and (is_chosen or not self._ready)
+        has_room = self._has_room and (is_chosen or not self._ready)
         is_alone = not (self._caution.is_on and self._turns.running)
-        if has_room and is_alone and self._caution.allows(assignment, first.conversation, first.offset):
+        if has_room and is_alone and self._caution.allows(assignment, first.conversation, pending.offsets):
             # Asked last: from now on it counts as begun.
-            if assignment.suspicion.may_begin(pending.last_offset):
+            if assignment.suspicion.may_begin(pending.offsets):
                 return True
-            if not self._caution.is_on:
-                self._unforeseen[assignment.partition, first.conversation] = assignment
-                return False
+            self._unforeseen[assignment.partition, first.conversation] = assignment
+            return False
         self._ready.add(
             timestamp_ms=first.record.timestamp_ms,
             partition=assignment.partition,
@@ -283,6 +286,25 @@ class Intake:
             tenant=first.event.tenant,
         )
         return False
+
+    def foreseen(self) -> dict[int, list[int]] | None:
+        """The events of the turns that begin next, by partition, as far as can be told; None where none waits for
+        room."""
+        if not self._ready:
+            return None
+        pace = sum(each.suspicion.pace for each in self._assignments.values())
+        events: dict[int, list[int]] = {}
+        for candidate in self._ready.first(max(_FORESEEN, 2 * pace)):
+            assignment = self._assignments.get(candidate.partition)
+            head = assignment.head(candidate.conversation) if assignment is not None else None
+            if isinstance(head, PendingTurn):
+                events.setdefault(candidate.partition, []).extend(head.offsets)
+        return events
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether another turn may start, beside those that do so after the next transaction."""
+        return self._turns.running.has_room_beside(len(self._unforeseen))
 
     def _next_ready(self) -> tuple[Assignment, str] | None:
         """Whose turn is next: the one that waits to be committed as the suspect, else the oldest."""

@@ -31,10 +31,9 @@ class RunningTurns:
     def of_tenant(self, tenant: str) -> int:
         return self._running_of.get(tenant, 0)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether another turn may start."""
-        return self._running < self._max_running
+    def has_room_beside(self, others: int) -> bool:
+        """Whether another turn may start, where so many others are about to."""
+        return self._running + others < self._max_running
 
     @property
     def any_resting(self) -> bool:

@@ -78,7 +78,7 @@ class Settler:
     def undecodable(self, assignment: Assignment, found: Undecodable, moment: Moment) -> None:
         """A record that is no event: a dead letter with the original bytes."""
         record = found.record
-        assignment.suspicion.clear(record.offset)
+        assignment.suspicion.clear([record.offset])
         outgoing = self._publication.undecodable(record, found.reason, found.detail, moment.wall_ms, assignment.term)
         report = Report(outcomes=(Outcome.DEAD_LETTERED,), reason=found.reason, detail=found.detail)
         self._outbox.add(
@@ -299,8 +299,7 @@ class Settler:
             state = apply(assignment.states.get(conversation), changes, bounds)
             assignment.states.settle(conversation, state)
         assignment.waiting_events -= len(arrivals)
-        for arrival in arrivals:
-            assignment.suspicion.clear(arrival.offset)
+        assignment.suspicion.clear([arrival.offset for arrival in arrivals])
         self._outbox.add(
             Settlement(
                 partition=assignment.partition,

@@ -176,17 +176,12 @@ class Taking:
         if condemned not in start.open:
             condemned = None
         assignment.ledger = Ledger(start.next, start.open)
-        assignment.suspicion = Suspicion(
-            starts=start.starts,
-            careful_to=start.careful_to,
-            condemned=condemned,
-            begins_below=assignment.ledger.group_offset,
-        )
+        assignment.suspicion = Suspicion.at_take(start.crashes, condemned, start.open)
         self._held[assignment.partition] = (start.term, assignment.suspicion)
-        if assignment.suspicion.is_careful:
+        if suspects := assignment.suspicion.suspects:
             sentence = (
-                f"{start.starts} processes in a row ended with events of this partition in hand: "
-                f"one turn at a time until offset {start.careful_to}"
+                f"{suspects} events of this partition may have been in running turns when two processes or more "
+                "ended: each runs alone"
             )
             self._observer.warned(sentence, assignment.partition)
         assignment.move_to(Phase.CLAIMING)

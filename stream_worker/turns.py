@@ -157,7 +157,7 @@ class Turns:
         phase = assignment.turns[pending.first.identity]
         self._stop(phase)
         self._end_turn(assignment, phase.turn, moment)
-        assignment.suspicion.clear(phase.turn.first.offset)
+        assignment.suspicion.clear(phase.turn.pending.offsets)
 
     def take_back(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
         """Ends a running turn that is to start again, of another state."""
@@ -433,7 +433,7 @@ class Turns:
             deadline = turn.deadline
             self._stop(phase)
             phase = Resting(turn, moment.monotonic, turn.failures, turn.successes_seen)
-            waits = pending.held_ms(moment.wall_ms) > 0 or not assignment.suspicion.may_begin(pending.last_offset)
+            waits = pending.held_ms(moment.wall_ms) > 0 or not assignment.suspicion.may_begin(pending.offsets)
             if waits and not pending.is_withdrawn:
                 self._previews.void(turn.ref, moment)
                 self._rest(assignment, phase, pending, moment)
@@ -458,7 +458,7 @@ class Turns:
         if failed.fault is Fault.CONFIGURATION or (failed.fault is Fault.ENGINE and not blamed):
             self._observer.engine_away(failed.message)
             until = self._breaker.fail(moment.monotonic)
-            assignment.suspicion.clear(turn.first.offset)
+            assignment.suspicion.clear(turn.pending.offsets)
             resting = Resting(turn, until, turn.failures, self._breaker.successes)
             self._rest(assignment, resting, turn.pending, moment)
         else:
@@ -518,8 +518,7 @@ class Turns:
     def _may_run(self, assignment: Assignment, pending: PendingTurn) -> bool:
         """Whether a turn that rested may go on: while there is a suspect to be found, one at a time."""
         if self._caution.is_on and not (
-            self._running.all_resting
-            and self._caution.allows(assignment, pending.first.conversation, pending.first.offset)
+            self._running.all_resting and self._caution.allows(assignment, pending.first.conversation, pending.offsets)
         ):
             return False
-        return assignment.suspicion.may_begin(pending.last_offset)
+        return assignment.suspicion.may_begin(pending.offsets)

@@ -41,10 +41,12 @@ class ReadyQueue:
         candidate = Candidate(timestamp_ms, next(self._numbers), partition, term, conversation, tenant)
         heapq.heappush(self._by_tenant.setdefault(tenant, []), candidate)
 
-    def pop(self, running_of: Callable[[str], int], first: Collection[int] | None = None) -> Candidate | None:
+    def pop(
+        self, running_of: Callable[[str], int], first: Collection[tuple[int, str]] | None = None
+    ) -> Candidate | None:
         """The oldest candidate of the tenant with the fewest running turns for its weight.
 
-        One of the partitions `first` comes before all others, whosever it is.
+        One of the conversations `first`, by partition and name, comes before all others, whosever it is.
         """
         if not self._by_tenant:
             return None
@@ -55,8 +57,15 @@ class ReadyQueue:
         self._taken(candidate)
         return candidate
 
-    def _oldest_of(self, partitions: Collection[int]) -> Candidate | None:
-        found = min((each for each in chain(*self._by_tenant.values()) if each.partition in partitions), default=None)
+    def first(self, most: int) -> list[Candidate]:
+        """Those that are likely to be taken next: the oldest, and the oldest of each tenant."""
+        waiting = chain(*self._by_tenant.values())
+        oldest = heapq.nsmallest(most, waiting, key=lambda each: (each.timestamp_ms, each.number))
+        return [*oldest, *(candidates[0] for candidates in self._by_tenant.values() if candidates[0] not in oldest)]
+
+    def _oldest_of(self, conversations: Collection[tuple[int, str]]) -> Candidate | None:
+        waiting = chain(*self._by_tenant.values())
+        found = min((each for each in waiting if (each.partition, each.conversation) in conversations), default=None)
         if found is not None:
             candidates = self._by_tenant[found.tenant]
             candidates.remove(found)

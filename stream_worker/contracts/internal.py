@@ -46,8 +46,8 @@ MOVING_PARTITIONS = 0
 class LedgerRecord:
     """One partition's ledger as it stands in the changelog.
 
-    `starts` counts the takes that found a ledger without `released`;
-    `careful_to` and `suspect` belong to the search for an event that crashes workers.
+    From `starts` on to `crashes` it is about the search for an event that crashes workers. Older releases count
+    crashes by partition, in `starts` until `careful_to`; newer ones write that for them, and read what is by event.
     """
 
     format: int = LEDGER_FORMAT
@@ -62,7 +62,11 @@ class LedgerRecord:
     careful_to: int | None = None
     suspect: int | None = None
     begins_below: int | None = None
-    """No turn had begun with an event at or behind this offset; None in ledgers of older releases."""
+    """No turn had begun with an event at or behind this offset; None in the oldest ledgers."""
+    begun: tuple[int, ...] | None = None
+    """Of those below `next`, the only ones that may have been in running turns; None in ledgers of older releases."""
+    crashes: tuple[tuple[int, int], ...] = ()
+    """Offsets, and how many processes ended while they may have been in running turns."""
     redriven_to: int = 0
     """Below this lie events that a person sent here again by moving the group's offset back."""
     redriven_in: int = 0
@@ -102,6 +106,8 @@ def load_ledger(raw: bytes, partition: int) -> LedgerRecord:
             careful_to=fields["careful_to"],
             suspect=fields["suspect"],
             begins_below=fields.get("begins_below"),
+            begun=_load_begun(fields.get("begun")),
+            crashes=tuple((int(offset), int(crashes)) for offset, crashes in fields.get("crashes", ())),
             redriven_to=int(fields.get("redriven_to", 0)),
             redriven_in=int(fields.get("redriven_in", 0)),
             moving=_load_move(fields.get("moving")),
@@ -116,6 +122,10 @@ def load_ledger(raw: bytes, partition: int) -> LedgerRecord:
             "on from the group's offset without it, run `stream-worker run --adopt-group` once",
             partition=partition,
         ) from error
+
+
+def _load_begun(offsets: Any) -> tuple[int, ...] | None:
+    return None if offsets is None else tuple(int(offset) for offset in offsets)
 
 
 def _load_move(fields: Any) -> Move | None:

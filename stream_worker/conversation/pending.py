@@ -41,9 +41,8 @@ class PendingTurn(Struct, frozen=True, dict=True):
         return self.arrivals[0]
 
     @property
-    def last_offset(self) -> int:
-        """Of the last event: the others lie before it."""
-        return self.arrivals[-1].offset
+    def offsets(self) -> list[int]:
+        return [arrival.offset for arrival in self.arrivals]
 
     @property
     def trigger(self) -> Trigger | None:

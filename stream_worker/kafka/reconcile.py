@@ -4,7 +4,8 @@ Offset and ledger are written in one transaction, so a difference between them
 is a person's doing, and is decided here, rule by rule, never silently.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from shlex import quote
 
 from stream_worker.contracts.internal import LedgerRecord
@@ -19,9 +20,8 @@ class Start:
     next: int
     open: tuple[int, ...]
     term: int
-    starts: int = 0
-    careful_to: int | None = None
-    """Until the group offset has passed this, the crashes before count."""
+    crashes: Mapping[int, int] = field(default_factory=dict)
+    """How many processes ended while the event of this offset may have been in a running turn."""
     condemned: int | None = None
     """The event that ran alone when the last process ended."""
     redriven_to: int = 0
@@ -70,9 +70,9 @@ def reconcile(
 ) -> Start:
     """Raises PartitionRefused, naming what cures it, where the worker must not guess.
 
-    `most_in_hand`: no worker has more events of a partition in hand; for ledgers that do not say how far turns had
-    begun. `term_held`: the term under which this very
-    process had the partition last; a ledger of that term says of no crash, as the process lives.
+    `most_in_hand`: no worker has more events of a partition in hand; for ledgers that do not say which had begun.
+    `term_held`: the term under which this very process had the partition last; a ledger of that term says of no crash,
+    as the process lives.
     """
     if record is None:
         return _without_ledger(partition, facts, names, from_earliest=from_earliest, adopt_group=adopt_group)
@@ -102,7 +102,7 @@ def reconcile(
     balance_offset = record.group_offset
     if facts.committed is None or facts.committed == balance_offset:
         _not_below_start(partition, balance_offset, facts, names)
-        return _continued(record, facts, balance_offset, most_in_hand=most_in_hand, term_held=term_held)
+        return _continued(record, facts, most_in_hand=most_in_hand, term_held=term_held)
     _not_below_start(partition, facts.committed, facts, names)
     return Start(
         next=facts.committed,
@@ -115,9 +115,7 @@ def reconcile(
     )
 
 
-def _continued(
-    record: LedgerRecord, facts: PartitionFacts, group_offset: int, *, most_in_hand: int, term_held: int
-) -> Start:
+def _continued(record: LedgerRecord, facts: PartitionFacts, *, most_in_hand: int, term_held: int) -> Start:
     """Goes on where the last owner stood, and asks whether it crashed, and over which event."""
     start = Start(
         next=record.next,
@@ -130,15 +128,33 @@ def _continued(
     if record.suspect in record.open and not survived:
         # Found: the search is over, and what else was in hand need not run alone.
         return replace(start, condemned=record.suspect)
-    starts = record.starts + (0 if record.released or survived else 1)
-    careful_to = record.careful_to
-    if careful_to is None:
-        # What had begun before the first crash lies before the end of the topic as it is now.
-        begun = record.begins_below if record.begins_below is not None else record.next + most_in_hand
-        careful_to = min(begun, facts.end)
-    if not starts or group_offset >= careful_to:
-        return start
-    return replace(start, starts=starts, careful_to=careful_to)
+    # No worker had more in hand, and the topic had no more.
+    unsettled = (*record.open, *range(record.next, min(record.next + most_in_hand, facts.end)))
+    crashes = _counted(record, unsettled)
+    if not (record.released or survived):
+        for offset in _running(record, unsettled):
+            crashes[offset] = crashes.get(offset, 0) + 1
+    return replace(start, crashes=crashes)
+
+
+def _counted(record: LedgerRecord, unsettled: tuple[int, ...]) -> dict[int, int]:
+    """The crashes that were counted before."""
+    if record.begun is not None:
+        counted = dict(record.crashes)
+        return {offset: counted[offset] for offset in unsettled if offset in counted}
+    if record.careful_to is None:
+        return {}
+    return {offset: record.starts for offset in unsettled if offset < record.careful_to}
+
+
+def _running(record: LedgerRecord, unsettled: tuple[int, ...]) -> list[int]:
+    """The events that may have been in running turns when the ledger's owner came to its end."""
+    below = record.begins_below
+    if record.begun is None:
+        return [offset for offset in unsettled if below is None or offset < below]
+    begun = frozenset(record.begun)
+    unread = range(record.next, below if below is not None else record.next)
+    return [offset for offset in unsettled if offset in begun or offset in unread]
 
 
 def _without_ledger(

@@ -234,21 +234,21 @@ def _condemned(good: Delivery, *records: tuple[bytes, bytes]) -> Delivery:
 
 
 def _condemned_unnamed(good: Delivery) -> Delivery:
-    return _condemned(good, _ledger(3, term=5, starts=2, suspect=51, open=(50, 51)))
+    return _condemned(good, _ledger(3, term=5, crashes=((51, 2),), suspect=51, open=(50, 51)))
 
 
 def _condemned_after_one_crash(good: Delivery) -> Delivery:
-    """Named, but nothing crashed twice: turns did not run alone."""
-    return _condemned(good, _ledger(3, term=5, starts=1, suspect=50, open=(50,)))
+    """Named, but it may have been running at one crash only: it did not run alone."""
+    return _condemned(good, _ledger(3, term=5, crashes=((50, 1), (51, 2)), suspect=50, open=(50, 51)))
 
 
 def _condemned_though_let_go(good: Delivery) -> Delivery:
-    named = _ledger(3, term=5, starts=2, suspect=50, open=(50,))
+    named = _ledger(3, term=5, crashes=((50, 2),), suspect=50, open=(50,))
     return _condemned(good, named, _ledger(3, term=5, released=True, open=(50,)))
 
 
 def test_a_suspect_of_two_crashes_may_be_condemned(good: Delivery, replay: Replay) -> None:
-    _condemned(good, _ledger(3, term=5, starts=2, suspect=50, open=(50,))).check(replay)
+    _condemned(good, _ledger(3, term=5, crashes=((50, 2),), suspect=50, open=(50,))).check(replay)
 
 
 @pytest.mark.parametrize(

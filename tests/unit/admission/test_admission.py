@@ -86,15 +86,20 @@ def test_age_and_expires_at_are_looked_at() -> None:
     assert has_expired(message(0, expires_at=written + 5), written + 5, 0)
 
 
+_WANTED = st.frozensets(st.tuples(st.integers(0, 3), st.integers(0, 19).map("c-{}".format)))
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.sampled_from("ab")), max_size=20), st.data())
-def test_wanted_partitions_come_first_and_nobody_twice(queued: list[tuple[int, int, str]], data: st.DataObject) -> None:
-    queue, wanted = ReadyQueue(), data.draw(st.frozensets(st.integers(0, 3)))
+def test_wanted_conversations_come_first_and_nobody_twice(
+    queued: list[tuple[int, int, str]], data: st.DataObject
+) -> None:
+    queue, wanted = ReadyQueue(), data.draw(_WANTED)
     for number, (partition, at, tenant) in enumerate(queued):
         queue.add(timestamp_ms=at, partition=partition, term=1, conversation=f"c-{number}", tenant=tenant)
     found = []
     while (candidate := queue.pop(lambda _: 0, wanted)) is not None:
         found.append(candidate)
     assert sorted(each.conversation for each in found) == sorted(f"c-{number}" for number in range(len(queued)))
-    first = [each for each in found if each.partition in wanted]
+    first = [each for each in found if (each.partition, each.conversation) in wanted]
     assert found[: len(first)] == first
     assert [each.timestamp_ms for each in first] == sorted(each.timestamp_ms for each in first)

@@ -52,39 +52,40 @@ def _reconcile(
 
 def test_ledger_and_offset_that_agree_go_on() -> None:
     start = _reconcile(_facts(40), _ledger(50, 40, 44))
-    assert (start.next, start.open, start.term, start.starts) == (50, (40, 44), 4, 1)
+    assert (start.next, start.open, start.term) == (50, (40, 44), 4)
 
 
-def test_a_released_ledger_counts_no_start() -> None:
-    assert _reconcile(_facts(50), _ledger(50, released=True)).starts == 0
-    assert _reconcile(_facts(50), _ledger(50)).starts == 1
+def test_a_crash_counts_against_what_may_have_been_running() -> None:
+    first = _reconcile(_facts(40), replace(_ledger(50, 40, 44, 47, begins_below=52), begun=(40, 47)))
+    assert first.crashes == {40: 1, 47: 1, 50: 1, 51: 1}, "44 waited, and what lies behind 51 could not begin"
+    assert _reconcile(_facts(40, end=51), replace(_ledger(50, 40, begins_below=52), begun=())).crashes == {50: 1}
+    again = replace(_ledger(60, 44, 47, 55, begins_below=60), begun=(44, 47), crashes=((40, 1), (47, 1), (51, 1)))
+    assert _reconcile(_facts(44), again).crashes == {44: 1, 47: 2}, "40 and 51 have settled"
+    assert _reconcile(_facts(44), replace(again, released=True)).crashes == {47: 1}, "a release ends no search"
 
 
-def test_crashes_count_until_all_that_was_in_hand_has_settled() -> None:
-    first = _reconcile(_facts(40), _ledger(50, 40))
-    assert (first.starts, first.careful_to) == (1, 70), "past the most that may have been in hand"
-    assert _reconcile(_facts(40, end=55), _ledger(50, 40)).careful_to == 55, "the topic had no more"
-    said = _reconcile(_facts(40), _ledger(50, 40, begins_below=46))
-    assert said.careful_to == 46, "what waited behind it had not begun"
-    again = _reconcile(_facts(60), _ledger(80, 60, starts=1, careful_to=70))
-    assert (again.starts, again.careful_to) == (2, 70), "the mark stays where the first crash put it"
-    released = _reconcile(_facts(60), _ledger(80, 60, released=True, starts=2, careful_to=70))
-    assert (released.starts, released.careful_to) == (2, 70), "a release in between does not end the search"
-    passed = _reconcile(_facts(70), _ledger(80, 70, starts=2, careful_to=70))
-    assert (passed.starts, passed.careful_to) == (0, None)
-    assert _reconcile(_facts(100), _ledger(100, starts=4)).starts == 0, "nothing was in hand that could be guilty"
+def test_an_older_ledger_says_of_whole_ranges_that_they_may_have_run() -> None:
+    unknown = _reconcile(_facts(40), _ledger(50, 40))
+    assert unknown.crashes == dict.fromkeys((40, *range(50, 70)), 1), "as many as may have been in hand"
+    said = _reconcile(_facts(40), _ledger(50, 40, 47, begins_below=46))
+    assert said.crashes == {40: 1}, "what waited behind it had not begun"
+    again = _reconcile(_facts(60), _ledger(80, 60, 75, starts=1, careful_to=70, begins_below=80))
+    assert again.crashes == {60: 2, 75: 1}
+    assert _reconcile(_facts(100), _ledger(100, starts=4)).crashes == {}, "nothing was in hand that could be guilty"
 
 
 def test_a_suspect_of_a_process_that_ended_is_condemned_and_the_search_is_over() -> None:
-    start = _reconcile(_facts(40), _ledger(50, 40, 44, starts=2, careful_to=70, suspect=44))
-    assert (start.condemned, start.starts, start.careful_to) == (44, 0, None)
-    assert _reconcile(_facts(44), _ledger(50, 44, starts=2, careful_to=70, suspect=40)).condemned is None, "it settled"
+    ledger = replace(_ledger(50, 40, 44, suspect=44, begins_below=50), begun=(40, 44), crashes=((40, 2), (44, 2)))
+    start = _reconcile(_facts(40), ledger)
+    assert (start.condemned, start.crashes) == (44, {})
+    assert _reconcile(_facts(44), replace(ledger, open=(44,), suspect=40)).condemned is None, "it settled"
 
 
 def test_a_process_that_lives_did_not_crash() -> None:
-    start = _reconcile(_facts(40), _ledger(50, 40, starts=1, careful_to=70, suspect=40), held=3)
-    assert (start.condemned, start.starts) == (None, 1)
-    assert _reconcile(_facts(40), _ledger(50, 40, starts=1, careful_to=70, suspect=40), held=2).condemned == 40
+    ledger = replace(_ledger(50, 40, suspect=40, begins_below=50), begun=(40,), crashes=((40, 1),))
+    start = _reconcile(_facts(40), ledger, held=3)
+    assert (start.condemned, start.crashes) == (None, {40: 1})
+    assert _reconcile(_facts(40), ledger, held=2).condemned == 40
 
 
 @pytest.mark.parametrize(("earliest", "expected"), [(True, 7), (False, 100)])

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from stream_worker.contracts.internal import LEDGER_PREFIX, LedgerRecord, load_ledger
 from stream_worker.inference.scripted import ScriptedStepper
 from stream_worker.kafka import reconcile as reconciling
+from stream_worker.kafka.ledger import Balance
 from stream_worker.orders import Fault, Generate
 from stream_worker.outcome import DeadLetterReason
-from stream_worker.suspicion import Suspicion
+from stream_worker.suspicion import Foreseen, Suspicion
 from tests import checker
 from tests.unit.worker.rig import Rig, settings
 from tests.unit.worker.test_faults import Failing
@@ -153,7 +154,7 @@ def test_crashes_that_are_not_counted_never_end() -> None:
     honest = reconciling._continued
 
     def uncounted(*arguments: Any, **options: Any) -> reconciling.Start:
-        return replace(honest(*arguments, **options), starts=0)
+        return replace(honest(*arguments, **options), crashes={})
 
     with _planted(reconciling, "_continued", uncounted), pytest.raises(AssertionError, match="crashes"):
         poison_is_found(_rig(), [0, 1, 2, 3], 2, workers=1)
@@ -169,15 +170,35 @@ def test_a_poison_far_behind_what_ran_before_is_found_as_well(taking: dict[str, 
     conversations = [*range(1, 4), *[0] * 90, *range(1, 4)]
     poison_is_found(_rig(admission=admission), conversations, 80, workers=1)
     with (
-        _planted(Suspicion, "may_begin", lambda self, offset: True),
-        _planted(Suspicion, "reserve", lambda self: None),
+        _planted(Suspicion, "may_begin", lambda self, offsets: True),
+        _planted(Suspicion, "reserve", lambda self, balance, next_ones: None),
         pytest.raises(AssertionError, match="not settled"),
     ):
         poison_is_found(_rig(admission=admission), conversations, 80, workers=1)
 
 
+def _most_suspects(rig: Rig) -> int:
+    return max(sum(crashes >= 2 for _, crashes in ledger.crashes) for ledger in _ledgers(rig))
+
+
 def test_two_kills_amid_a_backlog_slow_down_what_had_begun_and_no_more() -> None:
     """A hundred turns alone would take longer than this; before each kill hardly one had begun."""
+    rig = _killed_amid_a_backlog()
+    rig.run(80.0, step=0.02)
+    assert any(ledger.starts == 2 for ledger in _ledgers(rig)), "nobody was careful"
+    assert all(ledger.starts == 0 for ledger in _last_ledgers(rig)), "what only waited runs alone"
+
+
+def test_few_of_those_that_wait_are_suspects() -> None:
+    def may_all_begin(self: Suspicion, balance: Balance, next_ones: object) -> None:
+        self.foreseen = Foreseen(frozenset(balance.open))
+
+    assert 0 < _most_suspects(_killed_amid_a_backlog()) <= 40, "running ones, and those that would have been next"
+    with _planted(Suspicion, "reserve", may_all_begin):
+        assert _most_suspects(_killed_amid_a_backlog()) > 400
+
+
+def _killed_amid_a_backlog() -> Rig:
     admission = {"max_running_turns": 8, "max_waiting_events": 1_000}
     rig = Rig(settings(topics={"partitions": 2}, admission=admission), seconds=lambda _: 0.1)
     for number in range(1_000):
@@ -186,11 +207,11 @@ def test_two_kills_amid_a_backlog_slow_down_what_had_begun_and_no_more() -> None
         rig.start(f"w{crashes}")
         while min((ledger.starts for ledger in _last_ledgers(rig)), default=-1) < crashes:
             rig.run(0.2)
+        rig.run(1.0)
         rig.kill(f"w{crashes}")
     rig.start("w2")
-    rig.run(80.0, step=0.02)
-    assert any(ledger.starts == 2 for ledger in _ledgers(rig)), "nobody was careful"
-    assert all(ledger.starts == 0 for ledger in _last_ledgers(rig)), "what only waited runs alone"
+    rig.run(10.0)
+    return rig
 
 
 def test_clients_that_are_replaced_make_no_event_a_suspect() -> None:
@@ -233,13 +254,30 @@ def test_an_engine_that_is_away_makes_no_event_a_suspect() -> None:
     assert rig.outcomes == {"m-1": ["replied"]}
 
 
-def test_a_second_poison_right_behind_the_first_is_found_by_a_search_of_its_own() -> None:
-    rig = _rig(topics={"partitions": 1})
+@given(
+    conversations=st.lists(st.integers(0, 5), min_size=2, max_size=10),
+    data=st.data(),
+    running=st.sampled_from([1, 64]),
+    commit_interval_ms=st.sampled_from([20, 300]),
+)
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+def test_each_of_several_poison_events_is_found_by_a_search_of_its_own(
+    conversations: list[int], data: st.DataObject, running: int, commit_interval_ms: int
+) -> None:
+    """Also where one lies right behind the other, or before it, and kills before the first is buried."""
+    numbers = st.integers(0, len(conversations) - 1)
+    poisons = data.draw(st.frozensets(numbers, min_size=2, max_size=3))
+    rig = _rig(
+        topics={"partitions": 1},
+        admission={"max_running_turns": running},
+        kafka={"commit_interval_ms": commit_interval_ms},
+    )
     supervised = _Supervised(rig, 1)
     supervised.run(2.0)
-    for number in range(6):
-        rig.send(f"c-{number}", message_id=f"m-{number}", text=_POISON if number in (2, 4) else f"text {number}")
-    supervised.run_until_settled(6)
-    assert supervised.crashes <= 2 * _MAX_CRASHES
-    dead = [event for event, outcomes in rig.outcomes.items() if outcomes == ["dead_lettered"]]
-    assert sorted(dead) == ["m-2", "m-4"]
+    for number, conversation in enumerate(conversations):
+        text = _POISON if number in poisons else f"text {number}"
+        rig.send(f"c-{conversation}", message_id=f"m-{number}", text=text)
+    supervised.run_until_settled(len(conversations), deadline_s=300.0)
+    assert supervised.crashes <= len(poisons) * _MAX_CRASHES
+    dead = {event for event, outcomes in rig.outcomes.items() if outcomes == ["dead_lettered"]}
+    assert dead == {f"m-{number}" for number in poisons}
