@@ -145,7 +145,7 @@ def _console(folder: Path, prometheus: str | None) -> Iterator[str]:
     arguments = ["--config", str(folder / "stream-worker.yaml"), "--port", str(port), "--allow-changes", "--rehearse"]
     arguments += ["--who", "kim"]
     with _child(folder, "console", "-m", "stream_worker", "console", *arguments, *more):
-        _await(lambda: _answers(f"{address}/healthz"), "the console answers")
+        _await(lambda: _answers(f"{address}/readyz"), "the console answers")
         yield address
 
 

@@ -17,7 +17,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SESSION_COOKIE = "stream_worker_console"
-_OPEN_PATHS = ("/static/", "/sign-in")
+#: A probe brings no token; what it is told is whether the topics are read.
+_OPEN_PATHS = ("/static/", "/sign-in", "/readyz")
 _MAX_SESSIONS = 1_000
 
 _HEADERS = {

@@ -101,7 +101,7 @@ class Console:
                 Route("/settings", self.settings_page),
                 Route("/contracts", self.contracts),
                 Route("/stream", self.stream),
-                Route("/healthz", self.health),
+                Route("/readyz", self.ready),
                 Route("/sign-in", self.sign_in, methods=["GET", "POST"]),
                 Mount("/static", static),
             ],
@@ -269,8 +269,8 @@ class Console:
 
         return EventSourceResponse(events(), ping=_STREAM_PING_S)
 
-    async def health(self, _: Request) -> Response:
-        """For probes: 200 while the topics are read."""
+    async def ready(self, _: Request) -> Response:
+        """200 while the topics are read; in the form of a worker's probes, so that `health` reads it, too."""
         trouble = self.view.trouble
         return JSONResponse({"reads": trouble is None}, 200 if trouble is None else 503)
 

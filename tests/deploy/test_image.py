@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.unit.docs.test_blocks import parse
+
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
 BIN = Path(sys.executable).parent
@@ -40,6 +42,17 @@ def test_the_compositions_tracing_is_a_profile_that_receives_what_workers_send()
     for name in ("worker-0", "worker-1"):
         assert services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://collector:{port}"
     assert "otel" in (DOCKER / "Dockerfile").read_text().partition("ARG EXTRAS=")[2].splitlines()[0]
+
+
+def test_what_stays_up_is_asked_for_its_health_by_the_command_for_it() -> None:
+    composition = YAML(typ="safe").load((ROOT / "deploy" / "compose" / "compose.yaml").read_text(encoding="utf-8"))
+    ours = {name: each for name, each in composition["services"].items() if each["image"] == "stream-worker:local"}
+    asked = {name: each["healthcheck"]["test"] for name, each in ours.items() if each["restart"] != "no"}
+    assert asked.keys() == {"worker-0", "worker-1", "console"}
+    for kind, *command in asked.values():
+        assert (kind, command[:2]) == ("CMD", ["stream-worker", "health"])
+        parse(command[1:])
+    assert composition["services"]["console"]["ports"] == ["127.0.0.1:8080:8080"]
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:

@@ -1,5 +1,6 @@
 """Who may look and who may change: what is refused, and what every answer carries."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ def test_a_name_of_another_site_that_leads_here_is_refused() -> None:
     assert Site().ask("/", host="attacker.example")[0] == 421
     assert Site().ask("/", host="localhost:8080")[0] == 200
     assert Site().ask("/", host="[::1]:8080")[0] == 200
+
+
+def test_a_probe_without_a_token_is_told_whether_the_topics_are_read_and_no_more() -> None:
+    status, _, body = Site(token=TOKEN).ask("/readyz", host="10.0.0.7:8080")
+    assert (status, json.loads(body)) == (200, {"reads": True})
 
 
 def test_with_a_token_nothing_is_shown_without_it() -> None:
