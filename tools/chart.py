@@ -13,6 +13,8 @@ from stream_worker.kafka.topics import Role, topic_table
 from stream_worker.settings import Settings
 
 _STRIMZI = {Kind.TOPIC: "topic", Kind.GROUP: "group", Kind.TRANSACTIONAL_ID: "transactionalId"}
+#: Its operator makes the topics itself.
+STRIMZI_USERS = tuple(user for user in User if user is not User.TOPICS)
 _CHART = Path(__file__).parent.parent / "deploy" / "helm" / "stream-worker"
 _HEAD = """# The chart of stream_worker
 
@@ -61,7 +63,7 @@ def users() -> str:
     settings = Settings(application_id="application")
     of_topic = {spec.name: spec.role.value for spec in topic_table(settings)}
     table = {}
-    for user in User:
+    for user in STRIMZI_USERS:
         rules: dict[tuple[Kind, str, bool], dict[str, Any]] = {}
         for right in rights(settings, user):
             topic = of_topic[right.name] if right.kind is Kind.TOPIC else ""

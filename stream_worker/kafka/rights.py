@@ -20,11 +20,15 @@ class User(StrEnum):
     """Writes events, and reads replies and previews."""
     CONSOLE = "console"
     """Looks on, writes events for those who take over, and sends dead letters back; `dlq`, `tail` and `status`, too."""
+    TOPICS = "topics"
+    """Makes the topics, and holds them against the table: `topics create` and `topics check`."""
 
 
 class Operation(StrEnum):
     READ = "READ"
     WRITE = "WRITE"
+    CREATE = "CREATE"
+    DESCRIBE = "DESCRIBE"
     DESCRIBE_CONFIGS = "DESCRIBE_CONFIGS"
 
 
@@ -75,6 +79,8 @@ def rights(settings: Settings, user: User) -> tuple[Right, ...]:
             return tuple(_gateway(settings))
         case User.CONSOLE:
             return tuple(_console(settings))
+        case User.TOPICS:
+            return tuple(_topics(settings))
 
 
 def _worker(settings: Settings) -> Iterator[Right]:
@@ -111,3 +117,10 @@ def _console(settings: Settings) -> Iterator[Right]:
     application = settings.application_id
     yield Right(Operation.READ, Kind.GROUP, application, True, "lag, members and offsets are shown")
     yield Right(Operation.WRITE, Kind.TRANSACTIONAL_ID, f"{application}-", True, "a letter goes back with its mark")
+
+
+def _topics(settings: Settings) -> Iterator[Right]:
+    for spec in topic_table(settings):
+        yield Right(Operation.CREATE, Kind.TOPIC, spec.name, False, "it is made where it is missing")
+        yield Right(Operation.DESCRIBE, Kind.TOPIC, spec.name, False, "it is waited for until it can be written to")
+        yield Right(Operation.DESCRIBE_CONFIGS, Kind.TOPIC, spec.name, False, "it is held against the table")

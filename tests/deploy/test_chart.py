@@ -1,6 +1,7 @@
 """The chart: what it renders is valid, is what it was, and what cannot work does not render."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from ruamel.yaml import YAML
 
 from stream_worker.kafka.rights import Kind, Operation, Right, User, rights
 from stream_worker.kafka.topics import topic_table
+from stream_worker.observability.metric_table import TABLE
 from stream_worker.settings import Settings
+from tests.watching_queries import base_name, selectors
 from tools import chart
+from tools.watching.rules import JOB
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "stream-worker"
@@ -166,7 +170,7 @@ def _strimzis_rights(user: dict[str, Any]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("user", User)
+@pytest.mark.parametrize("user", chart.STRIMZI_USERS)
 def test_a_user_of_strimzi_has_exactly_the_rights_of_the_one_table(user: User) -> None:
     rendered = objects(render("strimzi").stdout)
     (made,) = (
@@ -187,6 +191,62 @@ def test_the_console_signs_in_as_the_user_who_may_write_events() -> None:
     (deployment,) = (each for each in rendered if each["kind"] == "Deployment")
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--config=/etc/stream-worker/console.yaml" in arguments
+
+
+def _mounted(rendered: list[dict[str, Any]], kind: str, name: str) -> set[str]:
+    """The Secrets of a pod's settings."""
+    (pod,) = (_pods(each)[0] for each in rendered if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return {volume["secret"]["secretName"] for volume in pod["volumes"] if volume["name"].startswith("secret-")}
+
+
+def test_only_the_job_and_the_console_hold_the_secrets_of_what_a_worker_may_not_do() -> None:
+    more = ("--set", "topics.create=true,topics.secrets={admin}", "--set", "topics.settings.kafka.client.x=admin")
+    rendered = objects(render("strimzi", *more).stdout)
+    shared = {"main-cluster-ca-cert", "assistant"}
+    assert _mounted(rendered, "StatefulSet", "bot") == shared
+    assert _mounted(rendered, "Deployment", "bot-console") == shared | {"assistant-console"}
+    assert _mounted(rendered, "Pod", "bot-test") == shared | {"assistant-console"}
+    assert _mounted(rendered, "Job", "bot-topics") == shared | {"admin"}
+
+
+def test_the_topics_are_made_by_a_user_of_their_own() -> None:
+    client = "topics.settings.kafka.client"
+    rendered = objects(
+        render("locked-down", "--set", "topics.create=true", "--set", f"{client}.sasl\\.username=admin").stdout
+    )
+    (job,) = (each for each in rendered if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "bot-topics")
+    made_by = Settings.model_validate(YAML(typ="safe").load(job["data"]["stream-worker.yaml"]))
+    worker = _settings_of(rendered, "stream-worker.yaml")
+    assert (made_by.kafka.client["sasl.username"], worker.kafka.client["sasl.username"]) == ("admin", "bank")
+    assert made_by.kafka.client["security.protocol"] == worker.kafka.client["security.protocol"]
+    assert topic_table(made_by) == topic_table(worker)
+
+
+def test_the_alert_for_nobody_there_knows_the_job_of_the_scraped_workers() -> None:
+    (monitor,) = (each for each in objects(render("monitoring").stdout) if each["kind"] == "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    jobs = [each["replacement"] for each in endpoint["relabelings"] if each["targetLabel"] == "job"]
+    assert len(jobs) == 1
+    assert re.fullmatch(JOB, jobs[0])
+    (rules,) = (each for each in objects(render("monitoring").stdout) if each["kind"] == "PrometheusRule")
+    exprs = [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert any(f'job=~"{JOB}"' in expr for expr in exprs)
+
+
+def test_what_scales_the_workers_is_what_they_export() -> None:
+    (scaled,) = (each for each in objects(render("gpu").stdout) if each["kind"] == "ScaledObject")
+    queries = [each["metadata"]["query"] for each in scaled["spec"]["triggers"] if each["type"] == "prometheus"]
+    assert len(queries) == 2
+    for selector in (found for query in queries for found in selectors(query)):
+        (labels,) = (spec.labels for name, spec in TABLE.items() if name == base_name(str(selector.name)))
+        matched = {matcher.name for matcher in selector.matchers.matchers}
+        assert matched <= {"namespace", "pod"} | {label.text for label in labels}
+
+
+def test_workers_reach_kafka_and_what_else_is_named() -> None:
+    rendered = objects(render("locked-down", "--set", "networkPolicy.otherPorts={8000,4318}").stdout)
+    (policy,) = (each for each in rendered if each["kind"] == "NetworkPolicy")
+    assert [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]] == [53, 53, 9093, 8000, 4318]
 
 
 def notes(*arguments: str) -> str:
@@ -214,6 +274,7 @@ def test_the_notes_say_what_was_found_and_how_to_begin() -> None:
     assert "Prometheus operator: found; monitoring.podMonitor lets it scrape" in full
     assert "KEDA: found; it scales the workers" in full
     assert "port-forward service/bot-console" in full
+    assert "exec -it deployment/bot-console -- stream-worker chat" in full
 
 
 def test_the_readme_says_what_each_value_means() -> None:

@@ -36,9 +36,9 @@ from stream_worker.errors import Code, Fatal
 from stream_worker.kafka.dead_letters import read_letters
 from stream_worker.kafka.edge import Identity, KafkaEdge
 from stream_worker.kafka.letters import Wanted
-from stream_worker.kafka.rights import Kind, Right, User, rights
+from stream_worker.kafka.rights import Kind, Operation, Right, User, rights
 from stream_worker.kafka.rights_check import lacking_rights
-from stream_worker.kafka.topic_admin import connect, create
+from stream_worker.kafka.topic_admin import Creation, check, connect, create
 from stream_worker.kafka.topics import topic_table
 from stream_worker.kafka.window import Window
 from stream_worker.settings import Settings
@@ -254,6 +254,25 @@ def test_the_whole_flow_with_exactly_these_rights(fortress: Fortress, tmp_path: 
         outputs.close()
         assert SECRET not in process.log
         assert "canary text" not in process.log
+
+
+def test_topics_are_made_and_checked_with_exactly_these_rights(fortress: Fortress) -> None:
+    owner = unique_settings(fortress.servers, 2)
+    admin, name = connect(owner), User.TOPICS.value
+    theirs, specs = connect(_as(owner, fortress, name, "SCRAM-SHA-256")), topic_table(owner)
+    forbidden = eventually(lambda: create(theirs, specs), _CALL_S)
+    assert {report.result for report in forbidden} == {Creation.FAILED}
+    wanted = rights(owner, User.TOPICS)
+    for future in admin.create_acls([_binding(right, name) for right in wanted]).values():
+        future.result(_CALL_S)
+    made = {Creation.CREATED, Creation.EXISTS}
+    eventually(lambda: {report.result for report in create(theirs, specs)} <= made, _CALL_S)
+    eventually(lambda: lacking_rights(theirs, wanted) == [], _CALL_S)
+    assert check(theirs, owner) == []
+    # A worker's rights are others: it could not have made them, nor can this user read what was said.
+    own = {right.operation for right in wanted}
+    assert own.isdisjoint({Operation.READ, Operation.WRITE})
+    assert Operation.CREATE not in {right.operation for right in rights(owner, User.WORKER)}
 
 
 def test_without_any_one_right_the_start_names_it(fortress: Fortress) -> None:

@@ -26,17 +26,18 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
+{{- /* `only` are the Secrets that no other kind of pod gets; `config` is the ConfigMap. */}}
 {{- define "sw.mounts" -}}
 - {name: config, mountPath: /etc/stream-worker, readOnly: true}
 - {name: state, mountPath: /var/lib/stream-worker}
-{{- range .Values.secrets }}
+{{- range concat .root.Values.secrets .only | uniq }}
 - {name: {{ printf "secret-%s" . }}, mountPath: {{ printf "/run/secrets/%s" . }}, readOnly: true}
 {{- end }}
 {{- end }}
 {{- define "sw.volumes" -}}
 - name: config
-  configMap: {name: {{ include "sw.name" . }}}
-{{- range .Values.secrets }}
+  configMap: {name: {{ .config | default (include "sw.name" .root) }}}
+{{- range concat .root.Values.secrets .only | uniq }}
 - name: {{ printf "secret-%s" . }}
   secret: {secretName: {{ . }}}
 {{- end }}
