@@ -359,6 +359,8 @@ def timings(decided: Decided, generated: Generated | None, moment: Moment) -> Ti
         waiting=max(0, turn.started_ms - timestamp_ms) / 1000,
         parse=turn.parse_seconds,
         understand=decided.understanding.seconds if decided.understanding else 0.0,
+        dialogue=decided.deciding,
+        calls=decided.calling,
         queued=generated.queued_seconds if generated else 0.0,
         first_token=generated.first_token_seconds if generated else 0.0,
         generate=generated.seconds if generated else 0.0,

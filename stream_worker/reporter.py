@@ -221,6 +221,7 @@ class Reporter:
         )
         metrics.observe_all(Metric.QUEUE, [(reply.timings.waiting, "") for reply in replies], Queue.MAILBOX)
         metrics.observe_all(Metric.STAGE, [(reply.timings.parse, "") for reply in replies], Stage.PARSE)
+        metrics.observe_all(Metric.STAGE, [(reply.timings.dialogue, "") for reply in replies], Stage.DIALOGUE)
         for reply in replies:
             if reply.texts:
                 metrics.observe(Metric.STAGE, reply.timings.understand, Stage.UNDERSTAND)

@@ -254,7 +254,8 @@ class Tracing:
                 understood["stream_worker.intent.score"] = reply.intent_score
             begin, at = at, at + int(timings.understand * _NS)
             self._child(agent, turn, "understand", begin, understood).end(at)
-        self._child(agent, turn, "dialogue", at, {"stream_worker.decision": reply.decision}).end(at)
+        begin, at = at, at + int(timings.dialogue * _NS)
+        self._child(agent, turn, "dialogue", begin, {"stream_worker.decision": reply.decision}).end(at)
         for number, call in enumerate(self._calls.pop(turn.ref, ()), start=1):
             tool: Attributes = {
                 "gen_ai.operation.name": "execute_tool",

@@ -64,11 +64,16 @@ class Understanding(Struct, frozen=True):
 
 
 class Decided(Struct, frozen=True):
-    """What is to be done is known; `understanding` is None for a bot without intents."""
+    """What is to be done is known; `understanding` is None for a bot without intents.
+
+    Seconds: `deciding` by the dialogue, `calling` until its calls had answered.
+    """
 
     turn: Turn
     understanding: Encoded | None
     decision: Decision
+    deciding: float
+    calling: float
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -83,12 +88,15 @@ class Decided(Struct, frozen=True):
 
 
 class Calling(Struct, frozen=True):
-    """Its calls are being made; `results` are those that have answered, by their numbers."""
+    """Its calls are being made, `since` a time of the monotonic clock; `results` are those that have answered, by their
+    numbers. Until the calls the dialogue took `deciding` seconds."""
 
     turn: Turn
     understanding: Encoded | None
     plan: Plan
     results: dict[int, object]
+    since: float
+    deciding: float
 
 
 class Generating(Struct, frozen=True):

@@ -268,6 +268,7 @@ class Turns:
                 self._observer.late_result()
 
     def _decide(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, moment: Moment) -> None:
+        started = self._clock.monotonic()
         state = assignment.states.get(turn.conversation)
         heard = Heard(
             text=turn.text,
@@ -281,17 +282,22 @@ class Turns:
         try:
             planned = plan(turn.bot, state, heard)
             if planned.calls:
-                self._call(assignment, turn, understanding, planned)
+                self._call(assignment, turn, understanding, planned, started)
                 return
             decision = conclude(planned, {})
         except BadEvent as error:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
-        self._answer(assignment, Decided(turn, understanding, decision), moment)
+        decided = Decided(turn, understanding, decision, deciding=self._clock.monotonic() - started, calling=0.0)
+        self._answer(assignment, decided, moment)
 
-    def _call(self, assignment: Assignment, turn: Turn, understanding: Encoded | None, planned: Plan) -> None:
-        """Makes the turn's calls, all at once; the decision waits for them."""
-        self._enter(assignment, Calling(turn, understanding, planned, {}), turn.deadline)
+    def _call(
+        self, assignment: Assignment, turn: Turn, understanding: Encoded | None, planned: Plan, started: float
+    ) -> None:
+        """Makes the turn's calls, all at once; the decision, which was `started` then, waits for them."""
+        since = self._clock.monotonic()
+        calling = Calling(turn, understanding, planned, {}, since=since, deciding=since - started)
+        self._enter(assignment, calling, turn.deadline)
         for number, draft in enumerate(planned.calls, start=1):
             call = draft.call
             self._caller.submit(
@@ -309,7 +315,7 @@ class Turns:
 
     def _answered(self, assignment: Assignment, phase: Calling, result: Called | CallFailed, moment: Moment) -> None:
         """A call has answered, or failed; after the last one, or the first that failed, it is decided."""
-        turn, drafts = phase.turn, phase.plan.calls
+        turn, drafts, answered = phase.turn, phase.plan.calls, self._clock.monotonic()
         call = drafts[result.number - 1].call
         self._observer.called(turn, call.name, result.seconds, None if isinstance(result, Called) else result.message)
         try:
@@ -326,7 +332,9 @@ class Turns:
         except BadEvent as error:
             self._give_up(assignment, turn, error.reason, error.detail, moment)
             return
-        self._answer(assignment, Decided(turn, phase.understanding, decision), moment)
+        deciding = phase.deciding + self._clock.monotonic() - answered
+        decided = Decided(turn, phase.understanding, decision, deciding=deciding, calling=answered - phase.since)
+        self._answer(assignment, decided, moment)
 
     def _answer(self, assignment: Assignment, decided: Decided, moment: Moment) -> None:
         answer = decided.decision.answer

@@ -28,14 +28,13 @@ from stream_worker.console.changes import Change, event_of
 from stream_worker.console.conversation import Conversation
 from stream_worker.console.dashboards import Dashboard, PrometheusAway, Span, draw
 from stream_worker.console.feed import GROUP, View, now_ms
-from stream_worker.console.frame import READ_ONLY, Frame, read_form
+from stream_worker.console.frame import Frame, read_form
 from stream_worker.console.golden import example, golden
 from stream_worker.console.letter_pages import LetterPages
 from stream_worker.console.redrive import Desk
 from stream_worker.console.reference import channels
 from stream_worker.console.rehearsal import Rehearsal
 from stream_worker.console.turn_pages import TurnPages
-from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.event_sender import Place
 from stream_worker.outcome import Outcome
 from stream_worker.settings import Settings
@@ -195,19 +194,17 @@ class Console:
 
     async def change(self, request: Request) -> Response:
         """Writes an event. The page shows what came of it as it shows everything: when it is in the topics."""
-        form = await read_form(request)
-        if (refusal := self._frame.refused(request, form)) is not None or self.sender is None:
-            return refusal or READ_ONLY
+        return await self._frame.change(request, self.sender, self._send)
+
+    async def _send(self, request: Request, form: Mapping[str, str], sender: Sender) -> Response:
         key, back = form.get("id", ""), form.get("back", "")
         tenant, _, conversation = key.rpartition("/") if self.settings.admission.tenants else ("", "", key)
         try:
             what = Change(form.get("change", ""))
             event = event_of(what, conversation, tenant=tenant, text=form.get("text", ""), who=self.who)
-            place = await to_thread.run_sync(self.sender.send, key, event)
+            place = await to_thread.run_sync(sender.send, key, event)
         except ValueError as error:
             return PlainTextResponse(str(error), 422)
-        except StreamWorkerError as error:
-            return PlainTextResponse(str(error), 503)
         if request.headers.get("Accept") == "application/json":
             return JSONResponse({"written": str(place)})
         return RedirectResponse(back if back.startswith("/") and not back.startswith("//") else "/", 303)

@@ -1,8 +1,8 @@
 """The frame of every page: who asks, what they may see and do, and how a template becomes an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -13,12 +13,13 @@ from stream_worker import __version__
 from stream_worker.console import formats
 from stream_worker.console.access import Access, Role
 from stream_worker.console.feed import View, now_ms
+from stream_worker.errors import StreamWorkerError
 from stream_worker.settings.loader import Resolved
 
 #: Of a form as it is sent, which may be three times the bytes of what was typed.
 _MAX_FORM_BYTES = 256 * 1024
 
-READ_ONLY = PlainTextResponse("The console is read-only: start it with --allow-changes.", 403)
+Tool = TypeVar("Tool")
 
 
 @dataclass(slots=True)
@@ -53,6 +54,26 @@ class Frame:
         if self.masks(request):
             return PlainTextResponse("Who sees personal data masked may change nothing.", 403)
         return None
+
+    async def change(
+        self,
+        request: Request,
+        tool: Tool | None,
+        follow: Callable[[Request, Mapping[str, str], Tool], Awaitable[Response]],
+    ) -> Response:
+        """Has a form of a page followed with what changes things, and says why not where it is not.
+
+        `tool` is None where nothing may be changed.
+        """
+        form = await read_form(request)
+        if (refusal := self.refused(request, form)) is not None:
+            return refusal
+        if tool is None:
+            return PlainTextResponse("The console is read-only: start it with --allow-changes.", 403)
+        try:
+            return await follow(request, form, tool)
+        except StreamWorkerError as error:
+            return PlainTextResponse(str(error), 503)
 
     def missing(self, request: Request, sentence: str) -> Response:
         return self.page(request, "missing", {"sentence": sentence, "watch": []}, 404)

@@ -1,5 +1,6 @@
 """The pages of dead letters: what came, and how it goes back, as it came or edited."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -10,11 +11,10 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from stream_worker.console.board import LETTERS
-from stream_worker.console.frame import READ_ONLY, Frame, read_form
+from stream_worker.console.frame import Frame
 from stream_worker.console.letters import Letter, Letters, Return, complaint
 from stream_worker.console.redrive import Desk
 from stream_worker.contracts.decode import DecodeRules
-from stream_worker.errors import StreamWorkerError
 from stream_worker.kafka.letters import Edit, Fate
 
 
@@ -75,16 +75,13 @@ class LetterPages:
 
     async def redrive(self, request: Request) -> Response:
         """Sends back exactly what was shown, less what somebody else has sent back meanwhile."""
-        form = await read_form(request)
-        if (refusal := self.frame.refused(request, form)) is not None or self.desk is None:
-            return refusal or READ_ONLY
-        desk, places, again = self.desk, frozenset(form.get("places", "").split()), form.get("again") == "yes"
+        return await self.frame.change(request, self.desk, self._send_back)
+
+    async def _send_back(self, _: Request, form: Mapping[str, str], desk: Desk) -> Response:
+        places, again = frozenset(form.get("places", "").split()), form.get("again") == "yes"
         if not places:
             return PlainTextResponse("There is no letter to send back.", 422)
-        try:
-            sent = await to_thread.run_sync(lambda: desk.send_back(places, by=self.who, again=again))
-        except StreamWorkerError as error:
-            return PlainTextResponse(str(error), 503)
+        sent = await to_thread.run_sync(lambda: desk.send_back(places, by=self.who, again=again))
         return _sent(form.get("reason", ""), sent)
 
     async def edit(self, request: Request) -> Response:
@@ -95,20 +92,17 @@ class LetterPages:
 
     async def redrive_edited(self, request: Request) -> Response:
         """Sends back what a person made of a letter, where the workers can read it now; else says why they cannot."""
-        form = await read_form(request)
-        if (refusal := self.frame.refused(request, form)) is not None or self.desk is None:
-            return refusal or READ_ONLY
-        desk, letter, again = self.desk, self._letters.find(form.get("id", "")), form.get("again") == "yes"
+        return await self.frame.change(request, self.desk, self._send_edited)
+
+    async def _send_edited(self, request: Request, form: Mapping[str, str], desk: Desk) -> Response:
+        letter, again = self._letters.find(form.get("id", "")), form.get("again") == "yes"
         if letter is None or not letter.may_be_edited:
             return PlainTextResponse("There is no such letter, or not all of it.", 404)
         # A browser ends the lines of a form in its own way.
         edit = Edit(form.get("key", "").encode(), form.get("value", "").replace("\r\n", "\n").encode())
         if trouble := complaint(letter, edit, DecodeRules.of(self.frame.resolved.settings)):
             return self._editor(request, letter, edit, trouble, 422)
-        try:
-            sent = await to_thread.run_sync(lambda: desk.send_edited(letter.place, edit, by=self.who, again=again))
-        except StreamWorkerError as error:
-            return PlainTextResponse(str(error), 503)
+        sent = await to_thread.run_sync(lambda: desk.send_edited(letter.place, edit, by=self.who, again=again))
         return _sent(letter.reason, sent)
 
     def _editor(self, request: Request, letter: Letter, edit: Edit, trouble: str = "", status: int = 200) -> Response:

@@ -97,10 +97,12 @@ class Piece(StrEnum):
     WAITING = "mailbox"
     PARSE = "parse"
     UNDERSTAND = "understand"
-    DIALOGUE = "dialogue and rest"
+    DIALOGUE = "dialogue"
+    CALLS = "calls"
     QUEUED = "engine queue"
     FIRST_TOKEN = "first token"  # noqa: S105
     DECODE = "decode"
+    REST = "rest"
     COMMIT = "commit"
 
 
@@ -117,20 +119,20 @@ class Bar:
 def waterfall(timings: Timings, outbox_s: float = 0.0) -> list[Bar]:
     """The turn from its record's timestamp to its transaction.
 
-    What no stage counts stands with the dialogue: its calls, above all, and what a busy worker adds.
+    The rest is what no stage counts: building the prompt, checking the reply, and what a busy worker adds.
     """
-    before = [
+    stages = [
         (Piece.WAITING, timings.waiting),
         (Piece.PARSE, timings.parse),
         (Piece.UNDERSTAND, timings.understand),
-    ]
-    after = [
+        (Piece.DIALOGUE, timings.dialogue),
+        (Piece.CALLS, timings.calls),
         (Piece.QUEUED, timings.queued),
         (Piece.FIRST_TOKEN, max(0.0, timings.first_token - timings.queued)),
         (Piece.DECODE, max(0.0, timings.generate - timings.first_token)),
     ]
-    counted = sum(seconds for _, seconds in (*before, *after))
-    parts = [*before, (Piece.DIALOGUE, max(0.0, timings.total - counted)), *after, (Piece.COMMIT, outbox_s)]
+    counted = sum(seconds for _, seconds in stages)
+    parts = [*stages, (Piece.REST, max(0.0, timings.total - counted)), (Piece.COMMIT, outbox_s)]
     whole = sum(seconds for _, seconds in parts) or 1.0
     bars, at = [], 0.0
     for name, seconds in parts:

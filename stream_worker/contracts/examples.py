@@ -204,7 +204,9 @@ METRICS = (
         attempt=1,
         term=3,
         at=_AT,
-        timings=Timings(parse=0.001, understand=0.012, queued=0.003, first_token=0.09, generate=0.61, total=0.74),
+        timings=Timings(
+            parse=0.001, understand=0.012, dialogue=0.001, queued=0.003, first_token=0.09, generate=0.61, total=0.74
+        ),
         tokens=Tokens(prompt=61, cached=40, generated=14),
         versions=_VERSIONS,
     ),

@@ -8,7 +8,7 @@ only what a platform must send.
 import ast
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from textwrap import dedent
 from types import UnionType
 from typing import Any, get_args, get_type_hints
@@ -104,13 +104,17 @@ def dead_letter_headers() -> Schema:
 
 
 def describe_fields(node: Schema, type_: type, *, all_required: bool) -> None:
-    """Completes an object's schema: descriptions are the docstrings under the fields of its dataclass."""
+    """Completes an object's schema: descriptions are the docstrings under the fields of its dataclass.
+
+    What came `later` is not required: readers of this version meet records that were written without it.
+    """
     descriptions = field_descriptions(type_)
     for field, property_ in node["properties"].items():
         property_.pop("title", None)
         property_["description"] = descriptions[field]
     if all_required:
-        node["required"] = list(node["properties"])
+        came_later = {each.name for each in fields(type_) if each.metadata.get("later")}
+        node["required"] = [name for name in node["properties"] if name not in came_later]
 
 
 def field_descriptions(type_: type) -> Mapping[str, str]:

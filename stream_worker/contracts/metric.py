@@ -24,6 +24,12 @@ class Timings:
     understand: Seconds = 0.0
     """Understanding, waiting for its batch included."""
 
+    dialogue: Seconds = field(default=0.0, metadata={"later": True})
+    """Deciding what to do, without its calls."""
+
+    calls: Seconds = field(default=0.0, metadata={"later": True})
+    """Waiting for the turn's calls to other machines."""
+
     queued: Seconds = 0.0
     """In the engine, before the first step."""
 

@@ -34,6 +34,7 @@ class Unit(StrEnum):
 class Stage(StrEnum):
     PARSE = "parse"
     UNDERSTAND = "understand"
+    DIALOGUE = "dialogue"
     CALL = "call"
     GENERATE = "generate"
 

@@ -1,5 +1,6 @@
 """What a page shows is worked out from what the topics hold."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_worker.console import pages
 from stream_worker.console.golden import example
 from stream_worker.console.pages import Piece, at_work, marked, waterfall
 from stream_worker.console.vitals import Vitals
@@ -21,26 +23,36 @@ SPANS = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted)
 WORDS = st.lists(st.tuples(SPANS, st.floats(-1, 1)), max_size=4)
 
 
-@given(st.lists(st.floats(0, 100), min_size=8, max_size=8))
+@given(st.lists(st.floats(0, 100), min_size=10, max_size=10))
 def test_a_turns_time_is_drawn_once_from_its_record_to_its_transaction(seconds: list[float]) -> None:
-    waiting, parse, understand, rest, queued, prefill, decode, out = seconds
+    waiting, parse, understand, dialogue, calls, rest, queued, prefill, decode, out = seconds
     first_token = queued + prefill
     timings = Timings(
         waiting=waiting,
         parse=parse,
         understand=understand,
+        dialogue=dialogue,
+        calls=calls,
         queued=queued,
         first_token=first_token,
         generate=first_token + decode,
-        total=waiting + parse + understand + rest + first_token + decode,
+        total=waiting + parse + understand + dialogue + calls + rest + first_token + decode,
     )
     bars = waterfall(timings, out)
     assert [bar.name for bar in bars] == list(Piece)
     assert sum(bar.seconds for bar in bars) == pytest.approx(timings.total + out, abs=1e-6)
     assert all(bar.left + bar.width <= 100.0001 for bar in bars)
     by_name = {bar.name: bar.seconds for bar in bars}
-    assert by_name[Piece.DIALOGUE] == pytest.approx(rest, abs=1e-6)
+    assert (by_name[Piece.DIALOGUE], by_name[Piece.CALLS]) == (dialogue, calls)
+    assert by_name[Piece.REST] == pytest.approx(rest, abs=1e-6)
     assert by_name[Piece.FIRST_TOKEN] == pytest.approx(prefill, abs=1e-6)
+
+
+def test_every_piece_of_a_turns_time_has_a_colour_of_its_own() -> None:
+    css = (Path(pages.__file__).parent / "static" / "console.css").read_text()
+    hues = re.findall(r"\.w(\d+) \{ --hue: ([^;]+);", css)
+    assert [int(number) for number, _ in hues] == list(range(len(Piece)))
+    assert len({hue for _, hue in hues}) == len(Piece)
 
 
 @given(

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from stream_worker import turns
 from stream_worker.bot.loader import load_bot
 from stream_worker.orders import Call, Called, CallFailed, Encode, Encoded, Generate, IntentScore, Result, TurnRef
+from stream_worker.stages.dialogue import conclude, plan
 from stream_worker.tokens import PromptMessages
 from tests.unit.worker.rig import Rig, settings
 
@@ -145,6 +147,28 @@ def test_what_a_call_found_out_enters_a_template_as_values(desk: _Desk) -> None:
     desk.phone.answer({"t": 21})
     desk.rig.run(1.0)
     assert desk.texts == ["21 degrees"]
+
+
+def test_the_time_of_deciding_is_told_from_the_time_of_the_calls(desk: _Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taking(seconds: float, decide: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*given: Any) -> Any:
+            desk.rig.clock.advance(seconds)
+            return decide(*given)
+
+        return slow
+
+    monkeypatch.setattr(turns, "plan", taking(0.25, plan))
+    monkeypatch.setattr(turns, "conclude", taking(0.5, conclude))
+    desk.say("forecast", 3.0)
+    desk.phone.answer({"t": 21})
+    desk.rig.run(1.0)
+    (metric,) = desk.rig.metrics
+    spent = metric["timings"]
+    assert spent["dialogue"] == pytest.approx(0.75)
+    assert 2.5 < spent["calls"] < 4.0
+    assert spent["total"] >= 0.25 + spent["calls"], "the moment of settling was read before the last of it"
+    desk.say("hello")
+    assert desk.rig.metrics[-1]["timings"]["calls"] == 0.0
 
 
 def test_a_call_that_fails_has_its_text(desk: _Desk) -> None:
