@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: stream-worker test"
 
-_CONVERSATIONS = Path("tests") / "conversations"
-
 
 class EngineChoice(StrEnum):
     SCRIPTED = "scripted"
@@ -49,8 +47,9 @@ def test(
     from stream_worker.golden.report import junit as junit_of
     from stream_worker.golden.report import lines
     from stream_worker.golden.suite import Suite
+    from stream_worker.golden.tested import CONVERSATIONS, remember
 
-    folders = conversations or [bot / _CONVERSATIONS]
+    folders = conversations or [bot / CONVERSATIONS]
     goldens = [each for each in load_goldens([path for path in folders if path.exists()]) if (name or "") in each.name]
     if not goldens:
         typer.echo(f"nothing to test: there is no conversation in {', '.join(map(str, folders))}", err=True)
@@ -73,6 +72,8 @@ def test(
     if update:
         for played in report.rounds[0]:
             _update(played)
+    if report.passed and not conversations and not name:
+        remember(bot)
     if not report.passed and not update:
         raise typer.Exit(ExitCode.FINDINGS)
 

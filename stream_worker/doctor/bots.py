@@ -24,10 +24,30 @@ def check(settings: Settings) -> Iterator[Finding]:
         return
     names = ", ".join(f"{bot.name} ({len(bot.intents)} intents)" for bot in bots.all)
     yield _SAYS.fine("files", f"valid: {names}")
+    for folder in sorted({entry.file.parent for entry in settings.bots}):
+        yield from _conversations(folder)
     for bot in bots.all:
         if bot.understanding is not None:
             yield _understanding(bot.name, bot.understanding, frozenset(bot.intents))
             yield from _examples(bot.name, Path(bot.understanding), bot.languages)
+
+
+def _conversations(folder: Path) -> Iterator[Finding]:
+    """Golden conversations are no part of an installation; where they lie beside the bot they are to have passed."""
+    from stream_worker.golden.tested import have_passed
+
+    passed = have_passed(folder)
+    if passed is None:
+        return
+    if passed:
+        yield _SAYS.fine("conversations", f"the golden conversations of {folder} have passed")
+    else:
+        yield _SAYS.warning(
+            "conversations",
+            f"the golden conversations of {folder} have not passed since it or they changed, or not on this machine",
+            "Nobody knows whether the bot still does what was agreed.",
+            f"stream-worker test {folder}",
+        )
 
 
 def _understanding(bot: str, folder: str, intents: frozenset[str]) -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 
 from stream_worker.doctor.finding import Finding, Group, Says
 from stream_worker.errors import StreamWorkerError
+from stream_worker.kafka.client_settings import longest_transaction_s
 from stream_worker.kafka.cluster_facts import ClusterFacts, GroupFacts, group_facts
 from stream_worker.kafka.listeners import Listener
 from stream_worker.kafka.rights import User, rights
@@ -21,6 +22,7 @@ _DAY_S = 86_400.0
 _SOON_DAYS = 14
 _SLOW_S = 0.1
 _SKEW_S = 1.0
+_LONG_SESSION_MS = 20_000
 #: `<instance>-<device>`, where the instance ends in its ordinal.
 _NUMBERED = re.compile(r"(?P<before>(?:.*-)?)(?P<number>\d+)(?P<after>-[a-z]+\d*)")
 
@@ -85,8 +87,36 @@ def judge_cluster(facts: ClusterFacts, settings: Settings) -> Iterator[Finding]:
     elif most is None:
         yield _BROKER.skipped("transactions", "we may not see the broker's configuration")
     else:
-        protocols = "classic and KIP-848" if facts.consumer_protocol else "classic"
+        protocols = "classic and KIP-848" if facts.session_ms is not None else "classic"
         yield _BROKER.fine("transactions", f"transactions up to {most} ms; group protocols: {protocols}")
+    yield _failover(facts, settings)
+
+
+def _failover(facts: ClusterFacts, settings: Settings) -> Finding:
+    """How long nobody answers where a worker dies and does not come back."""
+    if settings.kafka.group_protocol == "classic":
+        session_ms, whose = settings.kafka.session_timeout_ms, "kafka.session_timeout_ms"
+    elif facts.session_ms is not None:
+        session_ms, whose = facts.session_ms, "the broker's group.consumer.session.timeout.ms"
+    elif facts.max_transaction_ms is None:
+        return _BROKER.skipped("failover", "we may not see the broker's configuration, which decides on sessions")
+    else:
+        return _BROKER.error(
+            "failover",
+            "kafka.group_protocol is consumer, and this broker has no KIP-848",
+            "The worker can join no group.",
+            "set kafka.group_protocol: classic, or upgrade the brokers to 4.0",
+        )
+    open_s = longest_transaction_s(settings)
+    what = (
+        f"a worker that dies and stays away is replaced after {session_ms / 1000:g} s ({whose}) and a rebalance; "
+        f"a transaction that it left open holds readers up for {open_s:g} s at most"
+    )
+    if session_ms > _LONG_SESSION_MS:
+        return _BROKER.warning(
+            "failover", what, "Nobody is answered meanwhile in its conversations.", f"lower {whose} to 6000"
+        )
+    return _BROKER.fine("failover", what)
 
 
 def check_topic_group(admin: Any, settings: Settings) -> Iterator[Finding]:

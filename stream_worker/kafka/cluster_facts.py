@@ -22,13 +22,16 @@ _TRIPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """`problem` is why nothing else is known. `max_transaction_ms` is None where the broker does not say."""
+    """`problem` is why nothing else is known. `max_transaction_ms` is None where the broker does not say.
+
+    `session_ms` is the one that it gives members of groups of KIP-848; None where it has none, or does not say.
+    """
 
     problem: StreamWorkerError | None = None
     brokers: int = 0
     round_trip_s: float = 0.0
     max_transaction_ms: int | None = None
-    consumer_protocol: bool = False
+    session_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +67,12 @@ def cluster_facts(admin: AdminClient) -> ClusterFacts:
         config = _allowed(future)
     except KafkaException as error:
         return ClusterFacts(problem=translated(error.args[0]))
-    limit = config.get("transaction.max.timeout.ms")
+    limit, session = config.get("transaction.max.timeout.ms"), config.get("group.consumer.session.timeout.ms")
     return ClusterFacts(
         brokers=len(found.nodes),
         round_trip_s=round_trip_s,
         max_transaction_ms=int(limit.value) if limit is not None else None,
-        consumer_protocol="group.consumer.session.timeout.ms" in config,
+        session_ms=int(session.value) if session is not None else None,
     )
 
 

@@ -75,6 +75,13 @@ def test_doctor_finds_nothing_wrong_with_a_sound_installation(settings_for: Sett
         cluster.run_until_settled()
         cluster.run_until_committed()
         assert findings(settings, write_probe=True) == []
+    by_the_broker = settings.model_copy(
+        update={"kafka": settings.kafka.model_copy(update={"group_protocol": "consumer"})}
+    )
+    (broker,) = examine(by_the_broker, (Group.BROKER,), write_probe=False)
+    (failover,) = (each for each in broker.findings if each.name == "failover")
+    assert failover.mark is Mark.FINE
+    assert "after 6 s" in failover.what, "as the embedded broker is set up"
 
 
 def test_the_write_probe_leaves_nothing_behind(settings_for: SettingsFor) -> None:

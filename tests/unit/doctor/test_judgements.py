@@ -11,6 +11,7 @@ import pytest
 from stream_worker.doctor import bots, broker, device, model, runtime, watching
 from stream_worker.doctor.finding import Finding, Mark
 from stream_worker.errors import Code, Missing
+from stream_worker.golden.tested import remember
 from stream_worker.inference.model_facts import ModelFacts
 from stream_worker.kafka.cluster_facts import ClusterFacts, GroupFacts, Hanging
 from stream_worker.kafka.group_admin import GroupStatus, PartitionStatus
@@ -49,7 +50,7 @@ MODEL = model.ModelGroupFacts(
     bytes_per_number=2,
     memory_bytes=16 * _GIB,
 )
-CLUSTER = ClusterFacts(brokers=3, round_trip_s=0.002, max_transaction_ms=900_000, consumer_protocol=True)
+CLUSTER = ClusterFacts(brokers=3, round_trip_s=0.002, max_transaction_ms=900_000, session_ms=6_000)
 GROUP = GroupFacts(
     status=GroupStatus(
         "app", "stable", 2, tuple(PartitionStatus(number, f"w-{number}", 10, 12) for number in range(2))
@@ -98,6 +99,7 @@ SOUND: list[Callable[[], Iterable[Finding]]] = [
     ),
     lambda: broker.judge_own_certificate(time.time() + 90 * _DAY_S),
     lambda: broker.judge_cluster(CLUSTER, SETTINGS),
+    lambda: broker.judge_cluster(CLUSTER, _settings(kafka={"group_protocol": "consumer"})),
     _in_group(GROUP),
     lambda: watching.judge(WATCHING),
     lambda: watching.judge(replace(WATCHING, taken=False, exported=None, collector="", collector_answers=False)),
@@ -156,6 +158,25 @@ BROKEN: list[tuple[str, Mark, Callable[[], Iterable[Finding]]]] = [
     ),
     ("round-trip", Mark.WARNING, lambda: broker.judge_cluster(replace(CLUSTER, round_trip_s=0.3), SETTINGS)),
     ("transactions", Mark.ERROR, lambda: broker.judge_cluster(replace(CLUSTER, max_transaction_ms=5_000), SETTINGS)),
+    (
+        "failover",
+        Mark.WARNING,
+        lambda: broker.judge_cluster(CLUSTER, _settings(kafka={"session_timeout_ms": 45_000})),
+    ),
+    (
+        "failover",
+        Mark.WARNING,
+        lambda: broker.judge_cluster(
+            replace(CLUSTER, session_ms=45_000), _settings(kafka={"group_protocol": "consumer"})
+        ),
+    ),
+    (
+        "failover",
+        Mark.ERROR,
+        lambda: broker.judge_cluster(
+            replace(CLUSTER, session_ms=None), _settings(kafka={"group_protocol": "consumer"})
+        ),
+    ),
     ("foreign", Mark.ERROR, _in_group(replace(GROUP, foreign_topics=("orders",)))),
     ("instance", Mark.WARNING, lambda: broker.judge_group(GROUP, "1-cpu")),
     (
@@ -189,6 +210,17 @@ def test_what_is_broken_is_the_one_finding(number: int) -> None:
     assert findings[0].why.endswith(".")
     assert findings[0].cure
     assert findings[0].docs.startswith("docs/operations/doctor.md#")
+
+
+def test_it_says_how_long_nobody_answers_where_a_worker_dies() -> None:
+    def said(**kafka: object) -> str:
+        (found,) = (each for each in broker.judge_cluster(CLUSTER, _settings(kafka=kafka)) if each.name == "failover")
+        return found.what
+
+    assert "after 8 s (kafka.session_timeout_ms)" in said(session_timeout_ms=8_000)
+    assert "after 6 s (the broker's group.consumer.session.timeout.ms)" in said(group_protocol="consumer")
+    # The transaction's timeout, and the ten seconds between two looks of the broker.
+    assert "holds readers up for 14 s" in said(transaction_timeout_ms=4_000)
 
 
 def _bot(folder: Path, intents: str, learnt: str | None) -> Settings:
@@ -270,3 +302,26 @@ def test_the_facts_of_this_machine_can_be_gathered() -> None:
     assert list(device.judge(device.gather(settings), settings))
     facts = watching.gather(_settings(observability={"port": 0}))
     assert not facts.taken
+
+
+def test_golden_conversations_must_have_passed_since_anything_of_the_bot_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "bot"
+    folder.mkdir()
+    settings = _bot(folder, "{weather: {}}", '{"intents": ["weather"]}')
+
+    def marks() -> list[Mark]:
+        return [finding.mark for finding in bots.check(settings) if finding.name == "conversations"]
+
+    assert marks() == [], "there are none"
+    said = folder / "tests" / "conversations" / "weather.yml"
+    said.parent.mkdir(parents=True)
+    said.write_text("conversation: weather\n")
+    assert marks() == [Mark.WARNING]
+    for changed in (said, folder / "bot.yaml", folder / "nlu.yml", said.with_name("more.yaml")):
+        remember(folder)
+        assert marks() == [Mark.FINE]
+        changed.write_text((changed.read_text() if changed.exists() else "") + "# changed\n")
+        assert marks() == [Mark.WARNING], changed.name

@@ -14,6 +14,7 @@ from stream_worker.golden.conversation import ExpectFile, load_goldens
 from stream_worker.golden.report import Report, html, junit, lines
 from stream_worker.golden.seen import Seen, differences
 from stream_worker.golden.suite import Suite
+from stream_worker.golden.tested import have_passed
 
 _BOT = """
 bot: echo
@@ -103,6 +104,21 @@ def test_the_command_says_by_its_exit_code_how_it_went(folder: Path) -> None:
     file = folder / "tests" / "conversations" / "time.yml"
     file.write_text(_CONVERSATION.replace("It is 9.", "It is 10."))
     assert _command(str(folder)).exit_code == 1
+
+
+def test_only_a_run_of_all_conversations_that_passes_is_remembered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    file = folder / "tests" / "conversations" / "time.yml"
+    _command(str(folder), "-k", "telling")
+    assert have_passed(folder) is False
+    file.write_text(_CONVERSATION.replace("It is 9.", "It is 10."))
+    _command(str(folder))
+    assert have_passed(folder) is False
+    file.write_text(_CONVERSATION)
+    _command(str(folder))
+    assert have_passed(folder) is True
 
 
 def test_update_writes_what_was_seen_and_keeps_the_rest(folder: Path) -> None:
