@@ -25,6 +25,7 @@ from stream_worker.observability.metric_table import (
     CommitOutcome,
     Direction,
     Loop,
+    MemoryKind,
     Metric,
     Part,
     Queue,
@@ -296,6 +297,9 @@ class Reporter:
             count(Metric.ENGINE_FALLBACKS, fallback)
         if stats.kv_capacity_tokens:
             put(Metric.KV_CACHE_USAGE, stats.kv_tokens / stats.kv_capacity_tokens)
+        if stats.memory is not None:
+            put(Metric.DEVICE_MEMORY, stats.memory.used, MemoryKind.USED)
+            put(Metric.DEVICE_MEMORY, stats.memory.total, MemoryKind.TOTAL)
 
 
 def _worked(timings: Timings) -> float:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream_worker.doctor.finding import Finding, Group, Says
-from stream_worker.doctor.runtime import memory_bytes
 from stream_worker.errors import StreamWorkerError
+from stream_worker.inference.memory import usable_bytes
 from stream_worker.inference.model_facts import ModelFacts, model_facts
 from stream_worker.settings import Settings
 
@@ -36,7 +36,7 @@ def gather(settings: Settings, *, on_gpu: bool) -> ModelGroupFacts | None:
     from stream_worker.inference.models import resolve_model
 
     full = settings.engine.dtype == "float32" or (settings.engine.dtype == "auto" and not on_gpu)
-    memory = _gpu_bytes(settings) if on_gpu else memory_bytes()
+    memory = _gpu_bytes(settings) if on_gpu else usable_bytes()
     folder, facts, problem, cure = None, None, "", ""
     try:
         engine = settings.engine

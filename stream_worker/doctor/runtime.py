@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stream_worker.doctor.finding import Finding, Group, Says
+from stream_worker.inference.memory import usable_bytes
 from stream_worker.settings import Settings
 
 _SAYS = Says(Group.RUNTIME)
@@ -44,7 +45,7 @@ def gather(settings: Settings) -> RuntimeFacts:
         lacking=lacking_features(),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         processors=processors(),
-        memory_bytes=memory_bytes(),
+        memory_bytes=usable_bytes(),
         state_folder_problem="" if os.access(existing, os.W_OK | os.X_OK) and existing.is_dir() else str(existing),
         free_bytes=shutil.disk_usage(existing).free if existing.exists() else 0,
     )
@@ -132,13 +133,6 @@ def processors() -> float:
     if len(quota) == 2 and quota[0] != "max":
         return min(own, int(quota[0]) / int(quota[1]))
     return own
-
-
-def memory_bytes() -> int:
-    """What this process may use: the machine's, and its control group's limit."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("/sys/fs/cgroup/memory.max").strip()
-    return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def _read(file: str) -> str:

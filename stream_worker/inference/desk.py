@@ -147,4 +147,5 @@ class Desk:
             device_evictions=self._stepper.evictions[0],
             host_evictions=self._stepper.evictions[1],
             fallbacks=self._stepper.fallbacks,
+            memory=self._stepper.memory,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from stream_worker.inference.memory import DeviceMemory
 from stream_worker.orders import Order, Result
 from stream_worker.outcome import FallbackReason
 
@@ -67,6 +68,8 @@ class EngineStats:
     host_evictions: int = 0
     fallbacks: tuple[FallbackReason, ...] = ()
     """Why faster ways to run the model were not taken."""
+    memory: DeviceMemory | None = None
+    """Of the device; None where it is another process's."""
 
 
 class Engine(Protocol):

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from transformers.utils.logging import disable_progress_bar
 from stream_worker.clock import Clock
 from stream_worker.errors import Code, Misconfigured, Missing
 from stream_worker.inference.constraints import JsonSchemas
+from stream_worker.inference.gpus import gpu_memory
 from stream_worker.inference.levels import choose
+from stream_worker.inference.memory import process_memory
 from stream_worker.inference.models import ModelFiles
 from stream_worker.inference.native.build import fastest_words
 from stream_worker.inference.native.reader import Sizes
@@ -112,6 +115,7 @@ def torch_stepper(
         host=chosen.host,
         schemas=JsonSchemas(files.folder / "tokenizer.json", config.vocab_size, chat_format.end_ids),
         fallbacks=tuple(fallback.reason for fallback in chosen.fallbacks),
+        memory=partial(gpu_memory, device) if device.type == "cuda" else process_memory,
     )
 
 

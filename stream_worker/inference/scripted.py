@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 from stream_worker.clock import Clock
 from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
+from stream_worker.inference.memory import DeviceMemory, MemoryGauge, process_memory
 from stream_worker.orders import Ended, Generate, Generated, Keeping, Result, Token, TurnRef
 from stream_worker.outcome import FallbackReason, FinishReason
 from stream_worker.tokens import PromptMessages, Usage
@@ -60,6 +61,7 @@ class ScriptedStepper:
         self._waiting: dict[TurnRef, _Scripted] = {}
         self._running: dict[TurnRef, _Scripted] = {}
         self._report: list[Result] = []
+        self._memory = MemoryGauge(process_memory, clock)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -95,6 +97,10 @@ class ScriptedStepper:
     @property
     def fallbacks(self) -> tuple[FallbackReason, ...]:
         return ()
+
+    @property
+    def memory(self) -> DeviceMemory:
+        return self._memory.read()
 
     def add(self, order: Generate) -> None:
         words = re.findall(r"\s*\S+\s*$|\s*\S+", self._reply(order))

@@ -6,6 +6,7 @@ Runs on the device thread only; no method waits for anything but the device.
 from typing import Protocol
 
 from stream_worker.inference.engine import Capabilities, Forgetting, Takes
+from stream_worker.inference.memory import DeviceMemory
 from stream_worker.orders import Encode, Generate, Keeping, Result, TurnRef
 from stream_worker.outcome import FallbackReason
 
@@ -36,6 +37,11 @@ class Stepper(Protocol):
     @property
     def fallbacks(self) -> tuple[FallbackReason, ...]:
         """Why faster ways to run the model were not taken."""
+        ...
+
+    @property
+    def memory(self) -> DeviceMemory | None:
+        """Of the device, looked at once a second at most; None where nothing is run."""
         ...
 
     def add(self, order: Generate) -> None:
@@ -73,6 +79,7 @@ class NoStepper:
     running = waiting = kv_tokens = kv_capacity_tokens = 0
     evictions = (0, 0)
     fallbacks: tuple[FallbackReason, ...] = ()
+    memory: DeviceMemory | None = None
 
     def add(self, order: Generate) -> None:  # noqa: ARG002
         raise RuntimeError("a reply is asked of a device that only encodes")

@@ -9,7 +9,7 @@ counted, and what lanes leave of them keeps the beginnings of conversations that
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -22,6 +22,7 @@ from stream_worker.inference.blocks import BlockPool, blocks_for
 from stream_worker.inference.constraints import JsonSchemas
 from stream_worker.inference.engine import Capabilities, Feature, Forgetting, Takes
 from stream_worker.inference.generation import Generation, Limits, accept
+from stream_worker.inference.memory import DeviceMemory, MemoryGauge, process_memory
 from stream_worker.inference.pace import Pace
 from stream_worker.inference.reading import Decode
 from stream_worker.inference.schedule import Lane, Plan, StepLimits, Waiting, admits, plan
@@ -82,7 +83,8 @@ class _Lane:
 class TorchStepper:
     """Implements `Stepper` over a loaded model.
 
-    `host` is a second tier for conversations that wait; `fallbacks` say why a faster runner was not taken.
+    `host` is a second tier for conversations that wait; `fallbacks` say why a faster runner was not taken;
+    `memory` looks at the device's.
     """
 
     def __init__(
@@ -97,9 +99,11 @@ class TorchStepper:
         schemas: JsonSchemas | None = None,
         host: Host | None = None,
         fallbacks: tuple[FallbackReason, ...] = (),
+        memory: Callable[[], DeviceMemory] = process_memory,
         step_tokens: int = STEP_TOKENS,
     ) -> None:
         self._fallbacks = fallbacks
+        self._memory = MemoryGauge(memory, clock)
         self._schemas = schemas
         self._runner = runner
         self._decode = decode
@@ -168,6 +172,10 @@ class TorchStepper:
     @property
     def fallbacks(self) -> tuple[FallbackReason, ...]:
         return self._fallbacks
+
+    @property
+    def memory(self) -> DeviceMemory:
+        return self._memory.read()
 
     def add(self, order: Generate) -> None:
         accepted = accept(order, self._limits, self._decode, self._clock.monotonic(), self._schemas)

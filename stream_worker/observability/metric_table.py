@@ -74,6 +74,11 @@ class Tier(StrEnum):
     HOST = "host"
 
 
+class MemoryKind(StrEnum):
+    USED = "used"
+    TOTAL = "total"
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"
@@ -128,6 +133,7 @@ class Label(Enum):
     LEVEL = ("level", frozenset(LogLevel))
     STATE = ("state", frozenset(TurnState))
     LOOP = ("loop", frozenset(Loop))
+    MEMORY = ("kind", frozenset(MemoryKind))
     PART = ("part", frozenset(Part))
     TIER = ("tier", frozenset(Tier))
     FALLBACK = ("reason", frozenset(FallbackReason))
@@ -201,6 +207,7 @@ class Metric(StrEnum):
     STATE_BYTES = "state_bytes"
     ENGINE_BREAKER_OPEN = "engine_breaker_open"
     KV_CACHE_USAGE = "kv_cache_usage_ratio"
+    DEVICE_MEMORY = "device_memory_bytes"
     REPLY_SLO = "reply_slo_seconds"
     MAX_POLL_INTERVAL = "max_poll_interval_seconds"
     LOOP_HEARTBEAT = "loop_heartbeat_timestamp_seconds"
@@ -318,6 +325,11 @@ TABLE: Mapping[Metric, Spec] = {
     Metric.STATE_BYTES: _gauge("Estimated size of the local state.", unit=Unit.BYTES),
     Metric.ENGINE_BREAKER_OPEN: _gauge("1 while the engine is away and turns are held."),
     Metric.KV_CACHE_USAGE: _gauge("Used share of the memory for keys and values.", unit=Unit.RATIO),
+    Metric.DEVICE_MEMORY: _gauge(
+        "Memory that the model runs in, used and in total: the GPU's, or what this process has and may have.",
+        _L.MEMORY,
+        unit=Unit.BYTES,
+    ),
     Metric.REPLY_SLO: _gauge("The setting slo.reply_seconds.", unit=_S),
     Metric.MAX_POLL_INTERVAL: _gauge("The setting kafka.max_poll_interval_ms.", unit=_S),
     Metric.LOOP_HEARTBEAT: _gauge("Unix time of a thread's last sign of life, as of a second ago.", _L.LOOP, unit=_S),

@@ -85,6 +85,17 @@ INFERENCE = Dashboard(
                     page="runbooks/StreamWorkerKVCacheFull.md",
                 ),
                 Panel(
+                    "Memory of the device",
+                    "The GPU's, or on a processor the process's own: used, and what there is. A model server's is "
+                    "its own matter.",
+                    "bytes",
+                    (
+                        Query('max by (pod) (stream_worker_device_memory_bytes{$s, kind="used"})', "{{pod}} used"),
+                        Query('min by (pod) (stream_worker_device_memory_bytes{$s, kind="total"})', "{{pod}} total"),
+                    ),
+                    page="how-to/size-a-gpu.md",
+                ),
+                Panel(
                     "Given back",
                     "Conversations whose keys and values were given back, by tier: their next turn computes them anew.",
                     "cps",

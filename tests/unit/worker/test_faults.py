@@ -6,6 +6,7 @@ import pytest
 from stream_worker.contracts.internal import state_key
 from stream_worker.errors import Code, Fatal
 from stream_worker.inference.engine import Capabilities
+from stream_worker.inference.memory import DeviceMemory
 from stream_worker.inference.stepper import Stepper
 from stream_worker.orders import Failed, Fault, Generate, Keeping, Result, TurnRef
 from stream_worker.outcome import DeadLetterReason, FallbackReason
@@ -49,6 +50,10 @@ class Failing:
     @property
     def fallbacks(self) -> tuple[FallbackReason, ...]:
         return self._inner.fallbacks
+
+    @property
+    def memory(self) -> DeviceMemory | None:
+        return self._inner.memory
 
     def add(self, order: Generate) -> None:
         self.asked += 1
