@@ -29,7 +29,8 @@ from stream_worker.console.conversation import Conversation
 from stream_worker.console.dashboards import Dashboard, PrometheusAway, Span, draw
 from stream_worker.console.feed import GROUP, View, now_ms
 from stream_worker.console.frame import Frame, read_form
-from stream_worker.console.golden import example, golden
+from stream_worker.console.golden import golden
+from stream_worker.console.label_pages import LabelPages
 from stream_worker.console.letter_pages import LetterPages
 from stream_worker.console.redrive import Desk
 from stream_worker.console.reference import channels
@@ -89,10 +90,10 @@ class Console:
                 Route("/conversations", self.conversations),
                 Route("/conversation", self.conversation),
                 Route("/conversation.yaml", self.golden_test),
-                Route("/example.yml", self.example),
                 Route("/change", self.change, methods=["POST"]),
                 Route("/try", self.try_it),
                 *LetterPages(self._frame, self.desk, self.who).routes(),
+                *LabelPages(self._frame).routes(),
                 *TurnPages(self._frame, self.rehearsal).routes(),
                 Route("/group", self.group),
                 Route("/dashboards", self.dashboard),
@@ -171,26 +172,7 @@ class Console:
         found = self.view.board.conversations.get(request.query_params.get("id", ""))
         if found is None:
             return PlainTextResponse("Nothing of this conversation lies in the window that is kept.", 404)
-        return self._saved(request, f"{found.key}.yaml", golden(found.key, pages.golden_steps(found)))
-
-    async def example(self, request: Request) -> Response:
-        """A turn's message under another intent, to be learnt from."""
-        query = request.query_params
-        found = self.view.board.conversations.get(query.get("id", ""))
-        turn = found.turns.get(query.get("turn", "")) if found is not None else None
-        text = pages.said_in(found, turn) if found is not None and turn is not None else ""
-        intent = query.get("intent", "")
-        if turn is None or turn.analysis is None or not text or not intent:
-            return PlainTextResponse("There is no such turn in the window that is kept, or no intent was chosen.", 404)
-        return self._saved(request, f"{intent}-{turn.turn_id[:8]}.yml", example(text, intent, turn.analysis.slots))
-
-    def _saved(self, request: Request, name: str, text: str) -> Response:
-        """A file of what was said."""
-        if self._frame.masks(request):
-            return PlainTextResponse("A conversation is saved only by who may read it.", 403)
-        plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in name)
-        headers = {"Content-Disposition": f'attachment; filename="{plain}"'}
-        return Response(text, media_type="application/yaml", headers=headers)
+        return self._frame.file(request, f"{found.key}.yaml", golden(found.key, pages.golden_steps(found)))
 
     async def change(self, request: Request) -> Response:
         """Writes an event. The page shows what came of it as it shows everything: when it is in the topics."""

@@ -75,6 +75,14 @@ class Frame:
         except StreamWorkerError as error:
             return PlainTextResponse(str(error), 503)
 
+    def file(self, request: Request, name: str, text: str) -> Response:
+        """A file of what was said, to be kept."""
+        if self.masks(request):
+            return PlainTextResponse("A conversation is saved only by who may read it.", 403)
+        plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in name)
+        headers = {"Content-Disposition": f'attachment; filename="{plain}"'}
+        return Response(text, media_type="application/yaml", headers=headers)
+
     def missing(self, request: Request, sentence: str) -> Response:
         return self.page(request, "missing", {"sentence": sentence, "watch": []}, 404)
 

@@ -1,6 +1,7 @@
 """A conversation as a golden test, and a message as an example to learn from. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import StringIO
 
 from ruamel.yaml import YAML
@@ -34,15 +35,31 @@ def golden(conversation: str, steps: Iterable[Step]) -> str:
     return out.getvalue()
 
 
-def example(text: str, intent: str, slots: Iterable[SlotEvidence]) -> str:
-    """A message as an example of another intent, in Rasa's format; slots that were found in it stay marked."""
-    marked, moved = text, 0
-    for slot in sorted((each for each in slots if each.start is not None), key=lambda each: each.start or 0):
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A message, the intent that a person gave it, and the slots that were found in it."""
+
+    text: str
+    intent: str
+    slots: tuple[SlotEvidence, ...] = ()
+
+
+def examples(labelled: Iterable[Labelled]) -> str:
+    """Messages as examples of their intents, in Rasa's format; slots that were found in them stay marked."""
+    lines: dict[str, str] = {}
+    for each in labelled:
+        lines[each.intent] = lines.get(each.intent, "") + f"- {' '.join(_marked(each).split())}\n"
+    nlu = [{"intent": intent, "examples": LiteralScalarString(text)} for intent, text in lines.items()]
+    out = StringIO()
+    YAML().dump({"version": "3.1", "nlu": nlu}, out)
+    return out.getvalue()
+
+
+def _marked(message: Labelled) -> str:
+    marked, moved = message.text, 0
+    for slot in sorted((each for each in message.slots if each.start is not None), key=lambda each: each.start or 0):
         start, end = (slot.start or 0) + moved, (slot.end or 0) + moved
         if marked[start:end] == slot.value and slot.value:
             mark = f"[{slot.value}]({slot.name})"
             marked, moved = marked[:start] + mark + marked[end:], moved + len(mark) - len(slot.value)
-    line = LiteralScalarString(f"- {' '.join(marked.split())}\n")
-    out = StringIO()
-    YAML().dump({"version": "3.1", "nlu": [{"intent": intent, "examples": line}]}, out)
-    return out.getvalue()
+    return marked

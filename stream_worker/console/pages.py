@@ -220,12 +220,6 @@ def entries(
                 }
 
 
-def said_in(conversation: Conversation, turn: Turn) -> str:
-    """What users wrote that the turn answers."""
-    lines = [line for _, line in sorted(conversation.lines.items()) if line.turn_id == turn.turn_id]
-    return "\n".join(line.text for line in lines if line.role == "user")
-
-
 def _kind(line: Line) -> str:
     match line.arrival.event:
         case Message() as message:

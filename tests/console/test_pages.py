@@ -14,6 +14,7 @@ PAGES = (
     "/conversations",
     "/conversation?id=person-1",
     "/try?id=person-2",
+    "/labels",
     "/letters",
     "/letters/redrive?reason=invalid_json",
     "/letters/edit?id={letter}",

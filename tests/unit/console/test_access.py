@@ -10,7 +10,7 @@ from stream_worker.errors import Misconfigured
 from stream_worker.settings.loader import resolve
 from tests.unit.console.site import TOKEN, Site
 
-PAGES = ("/", "/conversations", "/try?id=x", "/letters", "/group", "/dashboards", "/contracts", "/settings")
+PAGES = ("/", "/conversations", "/try?id=x", "/labels", "/letters", "/group", "/dashboards", "/contracts", "/settings")
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_worker.console import pages
-from stream_worker.console.golden import example
+from stream_worker.console.golden import Labelled, examples
 from stream_worker.console.pages import Piece, at_work, marked, waterfall
 from stream_worker.console.vitals import Vitals
 from stream_worker.contracts.analysis import DecisionEvidence, SlotEvidence, WordShare
@@ -94,7 +94,7 @@ def test_a_message_becomes_an_example_of_another_intent_that_can_be_learnt_from(
         SlotEvidence(name="city", value="Oslo", carried=False, start=14, end=18),
         SlotEvidence(name="day", value="Monday", carried=True),
     ]
-    written = example("Will it be in\nOslo?", "weather", slots)
+    written = examples([Labelled("Will it be in\nOslo?", "weather", tuple(slots))])
     (found,) = read_rasa_yaml(Path("nlu.yml"), written).examples
     assert (found.text, found.intents) == ("Will it be in Oslo?", ("weather",))
     assert [(slot.name, found.text[slot.start : slot.end]) for slot in found.slots] == [("city", "Oslo")]
