@@ -317,13 +317,14 @@ class Turns:
         """A call has answered, or failed; after the last one, or the first that failed, it is decided."""
         turn, drafts, answered = phase.turn, phase.plan.calls, self._clock.monotonic()
         call = drafts[result.number - 1].call
-        self._observer.called(turn, call.name, result.seconds, None if isinstance(result, Called) else result.message)
+        found = taken(call, result) if isinstance(result, Called) else result
+        self._observer.called(turn, call.name, found.seconds, None if isinstance(found, Called) else found.message)
         try:
-            if isinstance(result, CallFailed):
+            if isinstance(found, CallFailed):
                 self._caller.cancel(turn.ref, len(drafts))
                 decision = conclude_without(phase.plan, turn.bot, call)
             else:
-                results = {**phase.results, result.number: taken(call, result.result)}
+                results = {**phase.results, found.number: found.result}
                 if len(results) < len(drafts):
                     assignment.turns[turn.ref.turn_id] = replace(phase, results=results)
                     return

@@ -125,7 +125,8 @@ class CallFile(_Section):
     """How often it is tried again after no answer, 429 or 5xx."""
 
     take: dict[str, str] = {}
-    """What is kept of the answer, each a template over `result`; unset all of it."""
+    """What is kept of the answer, each a template over `result`; unset all of it. An answer that one cannot be made of
+    is a call that failed."""
 
     error: Texts | None = None
     """The reply where it fails; unset it is `error_reply`."""

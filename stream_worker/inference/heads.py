@@ -144,15 +144,20 @@ class Heads:
         vectors = torch.stack([read.vector for read in reads])
         logits = self.intent_logits(vectors)
         near = nearest(vectors, self.weights.known)
-        scopes = self.scopes(vectors, logits, near).tolist()
+        scopes = self.scopes(vectors, logits, near)
+        # Nothing was said, whatever the encoder makes of its marks around it.
+        spoken = torch.tensor([bool(read.tokens.words) for read in reads])
+        scopes = scopes.where(spoken, 0.0)
         scores = intent_scores(
             logits, near.voices(self.weights.known_intents), self.card.balance, several=self.card.several
         )
         slots = self._slots(reads)
         sentiments = self._sentiments(vectors)
         return [
-            Understanding(self._ranked(row), scope, scope >= self.card.threshold, found, sentiment)
-            for row, scope, found, sentiment in zip(scores.tolist(), scopes, slots, sentiments, strict=True)
+            Understanding(self._ranked(row), scope, said and scope >= self.card.threshold, found, sentiment)
+            for row, said, scope, found, sentiment in zip(
+                scores.tolist(), spoken.tolist(), scopes.tolist(), slots, sentiments, strict=True
+            )
         ]
 
     def intent_logits(self, vectors: Tensor) -> Tensor:

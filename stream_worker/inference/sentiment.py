@@ -2,8 +2,12 @@
 
 Neither knows the bot's business: VADER counts words of a list, SnowNLP learnt from shop reviews. Other languages are
 `unknown`. Hutto and Gilbert, 2014 (VADER).
+
+SnowNLP's naive Bayes takes each word for a witness of its own, so that a long request without any mood is surely
+negative. Its odds are tempered by the root of the number of words, as those of witnesses that repeat each other.
 """
 
+import math
 from collections.abc import Callable
 
 from stream_worker.inference.words import is_unspaced
@@ -17,8 +21,11 @@ _CHARACTERS = 2_000
 _VADER_NEUTRAL = 0.05
 """The authors' bound of the compound score."""
 
-_SNOW = (0.2, 0.65)
-"""Of its probability that a text is positive; shop reviews are seldom neutral, messages mostly are."""
+_SNOW = (0.25, 0.65)
+"""Of its probability that a text is positive, tempered; shop reviews are seldom neutral, messages mostly are."""
+
+_SURE = 1e-9
+"""Its probability is one of a float: it may be 0 or 1."""
 
 _KANA = range(0x3040, 0x3100)
 _HAN = range(0x3400, 0xA000)
@@ -60,6 +67,12 @@ def _language_of(text: str) -> str:
     return "" if any(is_unspaced(letter) or ord(letter) > 0x24F for letter in letters) else "en"
 
 
+def tempered(probability: float, words: int) -> float:
+    """A naive Bayes probability with its log odds divided by the root of the number of words."""
+    held = min(max(probability, _SURE), 1 - _SURE)
+    return 1 / (1 + math.exp(-math.log(held / (1 - held)) / math.sqrt(words)))
+
+
 def _vader() -> Callable[[str], Sentiment]:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
@@ -78,7 +91,8 @@ def _snow() -> Callable[[str], Sentiment]:
     from snownlp import sentiment
 
     def judge(text: str) -> Sentiment:
-        positive = float(sentiment.classify(text)) if text.strip() else 0.5
+        words = sentiment.classifier.handle(text)
+        positive = tempered(float(sentiment.classify(text)), len(words)) if words else 0.5
         if _SNOW[0] <= positive <= _SNOW[1]:
             return Sentiment(NEUTRAL, 1 - abs(2 * positive - 1))
         return Sentiment(POSITIVE if positive > _SNOW[1] else NEGATIVE, max(positive, 1 - positive))

@@ -1,6 +1,7 @@
 """What the bot does with an understood turn: its reply, its commands, and what they change. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace as replaced
 
 import orjson
 from msgspec import Struct
@@ -8,6 +9,8 @@ from msgspec.structs import replace
 
 from stream_worker.bot.bot import Bot, HttpCall, IntentRule, ModelReply, TemplateReply
 from stream_worker.conversation.state import Change, Dialogued, HeldBy, Holder
+from stream_worker.errors import BadEvent
+from stream_worker.orders import Called, CallFailed
 from stream_worker.stages.facts import facts_text
 from stream_worker.stages.handoff import GIVEN_BACK
 from stream_worker.stages.plan import Plan
@@ -80,11 +83,19 @@ def conclude(plan: Plan, results: Mapping[str, object]) -> Decision:
     )
 
 
-def taken(call: HttpCall, result: object) -> object:
-    """What is kept of a call's answer. Raises BadEvent where a template fails."""
+def taken(call: HttpCall, answered: Called) -> Called | CallFailed:
+    """The call with what is kept of its answer; one whose answer is not as `take` expects it has failed, too.
+
+    What a service answers is not the bot's doing: a place that it does not know, an error of its own in good JSON.
+    """
     if not call.take:
-        return result
-    return {name: template.render({"result": result}) for name, template in call.take.items()}
+        return answered
+    try:
+        kept = {name: template.render({"result": answered.result}) for name, template in call.take.items()}
+    except BadEvent as error:
+        message = f"the answer is not what `take` expects: {error.detail}"
+        return CallFailed(ref=answered.ref, number=answered.number, message=message, seconds=answered.seconds)
+    return replaced(answered, result=kept)
 
 
 def conclude_without(plan: Plan, bot: Bot, call: HttpCall) -> Decision:

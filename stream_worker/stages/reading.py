@@ -73,7 +73,7 @@ def speaks(text: str) -> bool:
 
 def read(bot: Bot, heard: Heard) -> Reading:
     ear, text, understanding = ear_for(bot.languages), heard.text, heard.understanding
-    spans = _spans(bot, heard)
+    spans = _spans(bot, heard, ear)
     denied = [span for span in spans if ear.denies(text, span.start)]
     best = understanding.intents[0].name if understanding and understanding.intents else None
     in_scope = understanding is not None and understanding.in_scope
@@ -99,8 +99,12 @@ def read(bot: Bot, heard: Heard) -> Reading:
     )
 
 
-def _spans(bot: Bot, heard: Heard) -> list[SlotSpan]:
-    """In order of the text; what was recognised, in its normal form, takes the place of the same slot's words."""
+def _spans(bot: Bot, heard: Heard, ear: Ear) -> list[SlotSpan]:
+    """In order of the text; what was recognised, in its normal form, takes the place of the same slot's words.
+
+    What was learnt to be a value and is a word for one ("there"), or a part of it, is none.
+    """
+    references = ear.references(heard.text)
     learnt = [
         span
         for span in (heard.understanding.slots if heard.understanding else ())
@@ -109,6 +113,10 @@ def _spans(bot: Bot, heard: Heard) -> list[SlotSpan]:
             and one.start < span.end
             and bot.slot_of(one.name, None) == bot.slot_of(span.name, span.role)
             for one in heard.entities
+        )
+        and not any(
+            start <= span.start < span.end <= end and bot.slot(bot.slot_of(span.name, span.role)).kind is kind
+            for kind, start, end in references
         )
     ]
     return sorted([*learnt, *heard.entities], key=lambda span: span.start)
@@ -176,3 +184,13 @@ def _place(value: str, text: str) -> int | None:
     edge = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
     found = re.search(re.escape(value).join(edge if value.isascii() else ("", "")), text)
     return found.start() if found else None
+
+
+def same_value(one: str, other: str) -> bool:
+    """Whether both are one value, said with more or fewer words: "Friday" and "on Friday"."""
+    one, other = one.casefold(), other.casefold()
+    return one == other or (min(len(one), len(other)) > 1 and (_stands_in(one, other) or _stands_in(other, one)))
+
+
+def _stands_in(value: str, text: str) -> bool:
+    return _place(value, text) is not None

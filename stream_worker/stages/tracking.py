@@ -7,7 +7,7 @@ from stream_worker.conversation.dialogue import MAX_FRAMES, MAX_RECENT, NEW, Dia
 from stream_worker.conversation.state import ConversationState
 from stream_worker.stages import forms
 from stream_worker.stages.plan import Situation
-from stream_worker.stages.reading import Heard, UsedSlot, chosen, referred
+from stream_worker.stages.reading import Heard, UsedSlot, chosen, referred, same_value
 
 UNNAMED = "?"
 """The frame of a message whose intent is being asked for."""
@@ -33,7 +33,11 @@ def carried_over(
             shared = next((value for recent, value in dialogue.recent if recent == name), None)
             kept |= {name: shared} if shared is not None else {}
     kept |= referred(bot, rule, dialogue, situation.reading)
-    kept = {name: value for name, value in kept.items() if (name, value) not in denied and name in rule.slots}
+    kept = {
+        name: value
+        for name, value in kept.items()
+        if name in rule.slots and not any(name == other and same_value(value, wrong) for other, wrong in denied)
+    }
     new = {slot.name: slot for slot in found if slot.name in rule.slots}
     return (*new.values(), *(UsedSlot(name, value, True) for name, value in kept.items() if name not in new))
 

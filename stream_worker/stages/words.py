@@ -135,6 +135,15 @@ class Ear:
         """The kinds of values that the text speaks of without naming them."""
         return frozenset(kind for each in self.words for kind, words in each.refers.items() if _found(words, text))
 
+    def references(self, text: str) -> list[tuple[SlotKind, int, int]]:
+        """Where the text speaks so, and of which kind: "there", "那里"."""
+        return [
+            (kind, *found.span())
+            for each in self.words
+            for kind, words in each.refers.items()
+            for found in _compiled(words).finditer(text)
+        ]
+
     def place_of(self, text: str, options: int) -> int | None:
         """The place, from 0, among so many options that the text chooses; None for none or one too far."""
         for each in self.words:

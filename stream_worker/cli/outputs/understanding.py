@@ -52,9 +52,6 @@ class UnderstoodText:
     language: str
     """Its language: ISO 639-1."""
 
-    intent: str | None
-    """The best intent; null where the text is out of scope."""
-
     intents: list[IntentEvidence]
     """Every intent's score, the best first."""
 
@@ -67,11 +64,14 @@ class UnderstoodText:
     slots: list[SlotFound]
     """The slots, in the order of the text."""
 
-    entities: list[EntityFound]
-    """What was recognised without examples, of the kinds that `--entity` names."""
-
     sentiment: SentimentEvidence
     """Its sentiment."""
+
+    intent: str | None
+    """The best intent; null where the text is out of scope."""
+
+    entities: list[EntityFound]
+    """What was recognised without examples, of the kinds that `--entity` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,13 +61,13 @@ def test_parse_writes_a_line_of_json_for_each_line_of_text(encoder: str, model: 
         assert list(row) == [
             "text",
             "language",
-            "intent",
             "intents",
             "scope",
             "in_scope",
             "slots",
-            "entities",
             "sentiment",
+            "intent",
+            "entities",
         ]
         assert set(row["sentiment"]) == {"label", "score"}
         assert {intent["name"] for intent in row["intents"]} == {"weather", "greet"}

@@ -176,6 +176,15 @@ def test_an_encoder_that_is_no_bert_can_be_used_but_not_tuned(tmp_path: Path) ->
         train(_EXAMPLES, other, TrainingOptions(finetune=True))
 
 
+@settings(deadline=None, max_examples=20)
+@given(blank=st.text(alphabet=" \t\n\u3000\u00a0\u200b", max_size=8))
+def test_what_says_nothing_is_out_of_scope(heads: Heads, blank: str) -> None:
+    nothing, greeting = heads.understand([blank, "hello"])
+    assert not nothing.in_scope
+    assert nothing.scope == 0
+    assert greeting.in_scope
+
+
 def test_a_text_may_have_several_intents(frozen: TextEncoder) -> None:
     both = Example("hello in rome now", ("greet", "weather"), (MarkedSlot("location", 9, 13),))
     several = Examples((*_EXAMPLES.examples, both, replace(both, text="hi you in oslo now", slots=())))

@@ -91,6 +91,42 @@ def test_a_denied_value_is_not_taken(talk: Talk, text: str, wrong: str, right: s
     assert talk.slots == {"location": right}
 
 
+@pytest.mark.parametrize(
+    ("said", "text", "denied", "left"),
+    [
+        ("on Friday", "not Friday", "Friday", {}),
+        ("Friday", "not on Friday", "on Friday", {}),
+        ("Friday night", "not day", "day", {"date": "Friday night"}),
+        ("下周五", "不要周五", "周五", {}),
+        ("周四", "不要周五", "周五", {"date": "周四"}),
+    ],
+)
+def test_a_value_is_denied_in_more_or_fewer_words(
+    talk: Talk, said: str, text: str, denied: str, left: dict[str, str]
+) -> None:
+    talk.say(f"weather {said}", "weather", date=said)
+    talk.say(text, "inform", date=denied)
+    assert talk.slots == left
+
+
+@pytest.mark.parametrize(
+    ("text", "learnt", "place"),
+    [
+        ("那里冷吗", "里", "北京"),
+        ("那里冷吗", "那里", "北京"),
+        ("is it cold there", "there", "北京"),
+        ("is it cold in Thereville", "Thereville", "Thereville"),
+        ("大理那里冷吗", "大理", "大理"),
+    ],
+)
+def test_a_word_for_a_value_is_no_value_though_it_was_learnt_to_be_one(
+    talk: Talk, text: str, learnt: str, place: str
+) -> None:
+    talk.say("北京天气", "weather", location="北京")
+    talk.say(text, "weather", location=learnt)
+    assert talk.slots == {"location": place}
+
+
 def test_a_value_that_is_denied_alone_is_dropped(talk: Talk) -> None:
     talk.say("Weather in Beijing tomorrow?", "weather", location="Beijing", date="tomorrow")
     talk.say("no, not tomorrow", "inform", date="tomorrow")

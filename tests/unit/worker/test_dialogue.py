@@ -179,6 +179,19 @@ def test_a_call_that_fails_has_its_text(desk: _Desk) -> None:
     assert desk.rig.workers["w0"].journal.calls == [("sky", "status 503")]
 
 
+def test_a_call_whose_answer_is_not_as_expected_has_failed_and_the_dialogue_goes_on(tmp_path: Path) -> None:
+    desk = _Desk(tmp_path, _BOT.replace("{{ result.t }}", "{{ result.now.t }}"))
+    desk.say("weather")
+    desk.phone.answer({"error": "no such place"})
+    desk.rig.run(1.0)
+    assert desk.texts == ["No weather now."]
+    ((name, why),) = desk.rig.workers["w0"].journal.calls
+    assert name == "sky"
+    assert why is not None
+    assert "`take`" in why
+    assert "no such place" not in why
+
+
 def test_a_hand_off_ends_a_call_and_its_late_answer_is_nobodys(desk: _Desk) -> None:
     desk.say("weather")
     desk.send("handoff")
