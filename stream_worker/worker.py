@@ -248,6 +248,7 @@ class Worker:
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
             self._forget_erased()
+            self._say_unreadable()
             subscription = self._connection.clients.subscription
             self._connection.tend()
             self._observer.snapshot(self._stocktaking.snapshot(subscription, paused=pace is Pace.PAUSED))
@@ -257,6 +258,14 @@ class Worker:
         for assignment in list(self._assignments.values()):
             if assignment.is_serving and not assignment.is_closing:
                 self._intake.forget_erased(assignment, moment)
+
+    def _say_unreadable(self) -> None:
+        clients = self._connection.clients
+        for partition, sentence in (
+            *clients.subscription.unreadable().items(),
+            *clients.changelog.unreadable().items(),
+        ):
+            self._observer.warned(sentence, partition)
 
     def _halt_refused(self) -> None:
         """Whoever cures a refusal starts a worker again; until then nothing of it is read."""

@@ -166,6 +166,9 @@ class MemoryChangelog:
     def reached_end(self, partition: int) -> bool:
         return self._positions[partition] >= self._ends[partition]
 
+    def unreadable(self) -> dict[int, str]:
+        return {}
+
     def close(self, partition: int) -> None:
         self._ends.pop(partition, None)
         self._positions.pop(partition, None)

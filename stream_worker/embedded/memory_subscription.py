@@ -76,6 +76,9 @@ class MemorySubscription:
         position = self._next.get(partition)
         return position if position != self._started.get(partition) else None
 
+    def unreadable(self) -> dict[int, str]:
+        return {}
+
     def high_watermark(self, partition: int) -> int | None:
         return self._ends.get(partition)
 

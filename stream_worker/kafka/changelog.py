@@ -11,6 +11,7 @@ from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import beyond_repair
 from stream_worker.kafka.protocols import ChangelogRecord
 from stream_worker.kafka.topic_lookup import ask_for_leaders
+from stream_worker.kafka.unreadable import UnreadableBatches
 
 _LEADERS_S = 0.5
 
@@ -25,6 +26,7 @@ class KafkaChangelog:
     def __init__(self, settings: ClientSettings, topic: str) -> None:
         self._consumer = make_consumer(settings)
         self._topic = topic
+        self._unreadable = UnreadableBatches(topic)
         self._ends: dict[int, int] = {}
         self._seen_end: dict[int, int] = {}
 
@@ -45,6 +47,7 @@ class KafkaChangelog:
             partition, offset = message.partition(), message.offset()
             if (fault := message.error()) is not None:
                 self._judge(fault)
+                self._unreadable.note(message, fault)
                 if fault.code() == KafkaError._PARTITION_EOF and partition in self._ends and offset is not None:
                     self._seen_end[partition] = offset
             elif partition in self._ends and offset is not None:
@@ -59,6 +62,9 @@ class KafkaChangelog:
         with _client_errors():
             position: int = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
         return position >= end
+
+    def unreadable(self) -> dict[int, str]:
+        return self._unreadable.take()
 
     def close(self, partition: int) -> None:
         end = self._ends.pop(partition, None)

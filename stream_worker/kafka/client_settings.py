@@ -43,6 +43,8 @@ RESERVED: Mapping[str, str] = {
     "delivery.report.only.error": "the ledger's position comes from its report; of previews only failures count",
 }
 
+_WHOLE: ClientSettings = {"check.crcs": True}
+"""librdkafka takes whatever was changed on a disk or on the way for what was written; Java's clients do not."""
 _OUTPUT_MAX_BYTES = 100_000_000
 LARGEST_BATCH_BYTES = 1_000_000
 _TRANSACTION_SCAN_S = 10.0
@@ -75,6 +77,7 @@ def consumer_settings(settings: Settings, group_instance_id: str | None) -> Clie
     elif group_instance_id is not None:
         raise ValueError("the consumer protocol has no static members: see RESERVED['group.instance.id']")
     defaults: ClientSettings = {
+        **_WHOLE,
         "fetch.wait.max.ms": 50,
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 2_000,
@@ -95,6 +98,7 @@ def restore_settings(settings: Settings) -> ClientSettings:
         "enable.partition.eof": True,
     }
     defaults: ClientSettings = {
+        **_WHOLE,
         "fetch.wait.max.ms": 50,
         # A second, by default, after which a full queue is looked at again.
         "fetch.queue.backoff.ms": 10,

@@ -75,6 +75,10 @@ class Subscription(Protocol):
         """The partition's end as of the last fetch, without asking the broker; None before the first."""
         ...
 
+    def unreadable(self) -> Mapping[int, str]:
+        """Partitions whose next records the client cannot read, with a sentence for a person; each once a minute."""
+        ...
+
     def membership(self) -> Membership | None:
         """None while we are no member (the member id is empty): then nothing may be committed."""
         ...
@@ -139,6 +143,10 @@ class ChangelogReader(Protocol):
 
     def reached_end(self, partition: int) -> bool:
         """Whether the *position* passed the end: every record before it, of finished transactions, was returned."""
+        ...
+
+    def unreadable(self) -> Mapping[int, str]:
+        """Partitions whose next records the client cannot read, with a sentence for a person; each once a minute."""
         ...
 
     def close(self, partition: int) -> None:

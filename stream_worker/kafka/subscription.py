@@ -22,6 +22,7 @@ from stream_worker.kafka.client_settings import ClientSettings
 from stream_worker.kafka.clients import make_consumer
 from stream_worker.kafka.faults import ends_consumer
 from stream_worker.kafka.protocols import Membership, RebalanceListener
+from stream_worker.kafka.unreadable import UnreadableBatches
 from stream_worker.record import Headers, Record
 
 
@@ -33,6 +34,7 @@ class KafkaSubscription:
         self._assigned: set[int] = set()
         self._read_from: dict[int, int] = {}
         self._failure: Exception | None = None
+        self._unreadable = UnreadableBatches(topic)
         self._listener: RebalanceListener | None = None
         self._closed = False
         self._in_call = False
@@ -71,6 +73,9 @@ class KafkaSubscription:
     def resume(self, partitions: Sequence[int]) -> None:
         with _client_errors():
             self._consumer.resume(self._places(partitions))
+
+    def unreadable(self) -> dict[int, str]:
+        return self._unreadable.take()
 
     def position(self, partition: int) -> int | None:
         if self._in_call or partition not in self._read_from:
@@ -173,6 +178,7 @@ class KafkaSubscription:
     def _record(self, message: Message) -> Record | None:
         if (error := message.error()) is not None:
             self._judge(error)
+            self._unreadable.note(message, error)
             return None
         partition, offset = message.partition(), message.offset()
         if partition is None or offset is None or partition not in self._read_from:
