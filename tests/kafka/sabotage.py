@@ -3,6 +3,7 @@
 Every one is a mistake that somebody could make, in one function or method of ours.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -225,7 +226,8 @@ def _first_condemned(start: Start, facts: PartitionFacts) -> Start:
 
 def _committed_all_the_same(self: KafkaTransactions, cause: KafkaError) -> CommitResult:
     _honest_abort(self, cause)
-    return Committed({})
+    # Where the ledgers would lie, which nobody wrote: the copy stands at the beginning.
+    return Committed(defaultdict(int))
 
 
 def _last_first(self: Mailbox) -> Waiting | None:
