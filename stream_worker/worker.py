@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure
+from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure, Shares
 from stream_worker.assignment import Assignment, Phase, Restore
 from stream_worker.clock import Clock, Moment
 from stream_worker.committer import Committer
@@ -95,9 +95,9 @@ class Worker:
         self._pressure = Pressure(settings.admission)
         self._commit_due = 0.0
         self._snapshot_due = 0.0
+        self._shares = Shares(settings.admission)
         self._paused: set[int] = set()
-        self._halted: set[int] = set()
-        """Partitions that are refused, of which nothing is fetched."""
+        """Partitions of which nothing is fetched."""
         self._took = 0
         self._polled_at = 0.0
         self._leave_by = math.inf
@@ -190,20 +190,25 @@ class Worker:
     # The parts of a tick
 
     def _admit(self) -> None:
+        """Takes what may be taken in a tick, and more where it settled without a turn: that is not slowed down."""
         wait = self._wait()
         self._observer.polled(self._clock.monotonic() - self._polled_at)
-        records = self._connection.clients.subscription.take(self._pressure.limit, wait)
+        in_hand = self._in_hand()
+        limit = self._pressure.limit(in_hand, len(self._assignments))
+        took = self._take(limit, wait)
+        for _ in range(FULL_SPEED // max(1, limit) - 1):
+            settled = took and self._in_hand() <= in_hand
+            if not (settled and self._pressure.may_take_settled(self._load())):
+                break
+            took = self._take(limit, 0.0)
+
+    def _take(self, limit: int, wait: float) -> int:
+        """How many records there were."""
+        records = self._connection.clients.subscription.take(limit, wait)
         moment = Moment.of(self._clock)
         self._polled_at = moment.monotonic
-        in_hand = self._in_hand()
         self._admit_all(records, moment)
-        if self._pressure.pace is Pace.SLOW:
-            # What settles without a turn is not slowed down.
-            for _ in range(FULL_SPEED):
-                if not records or self._in_hand() > in_hand or not self._pressure.may_take_settled(self._load()):
-                    break
-                records = self._connection.clients.subscription.take(1, 0.0)
-                self._admit_all(records, moment)
+        return len(records)
 
     def _admit_all(self, records: Sequence[Record], moment: Moment) -> None:
         for record in records:
@@ -236,15 +241,9 @@ class Worker:
         self._observer.beat()
 
     def _throttle(self) -> None:
-        self._halt_refused()
         now = self._clock.monotonic()
-        before = self._pressure.pace
         pace = self._pressure.update(self._load(), now, engine_away=self._turns.engine_away)
-        if pace is Pace.PAUSED:
-            self._pause({partition for partition, each in self._assignments.items() if each.is_serving})
-        elif before is Pace.PAUSED:
-            self._connection.clients.subscription.resume(sorted(self._paused - self._halted))
-            self._paused.clear()
+        self._pause(paused=pace is Pace.PAUSED)
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
             self._forget_erased()
@@ -267,18 +266,18 @@ class Worker:
         ):
             self._observer.warned(sentence, partition)
 
-    def _halt_refused(self) -> None:
-        """Whoever cures a refusal starts a worker again; until then nothing of it is read."""
-        refused = {partition for partition, each in self._assignments.items() if each.phase is Phase.REFUSED}
-        if fresh := refused - self._halted:
-            self._connection.clients.subscription.pause(sorted(fresh))
-            self._halted |= fresh
-
-    def _pause(self, serving: set[int]) -> None:
-        """Pauses what is not paused yet: partitions that were claimed meanwhile, too."""
-        if fresh := serving - self._paused:
-            self._connection.clients.subscription.pause(sorted(fresh))
-            self._paused |= fresh
+    def _pause(self, *, paused: bool) -> None:
+        """Nothing is read of partitions that have their share in hand, of none where all are `paused`, and of a refused
+        one never: whoever cures it starts a worker again."""
+        serving = {partition: each.waiting_events for partition, each in self._assignments.items() if each.is_serving}
+        wanted = {partition for partition, each in self._assignments.items() if each.phase is Phase.REFUSED}
+        wanted |= serving.keys() if paused else self._shares.full(serving)
+        subscription = self._connection.clients.subscription
+        if fresh := wanted - self._paused:
+            subscription.pause(sorted(fresh))
+        if over := self._paused - wanted:
+            subscription.resume(sorted(over))
+        self._paused = wanted
 
     def _in_hand(self) -> int:
         return sum(each.waiting_events for each in self._assignments.values())
@@ -333,7 +332,6 @@ class Worker:
             assignment.move_to(Phase.GONE)
             del self._assignments[partition]
             self._paused.discard(partition)
-            self._halted.discard(partition)
         self._outbox.drop(partitions)
 
     def _give_back(self) -> None:

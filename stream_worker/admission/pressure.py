@@ -1,11 +1,17 @@
 """Back-pressure: how many records may be taken now. Pure; time comes in as an argument.
 
-Short back-pressure is taking slowly, one record a tick, because a pause
-throws away what was prefetched and resuming costs the better part of a
-second. Only where it lasts are the partitions paused. What settles without
+The client hands out one partition's records after the other's, as they were
+fetched: with a backlog in each, all that is in hand would be of one of them, and
+the others would wait for its end. So at the lower mark a partition that has
+its share in hand is paused, alone.
+
+Short back-pressure of the whole is taking slowly, one record a tick, because a
+pause throws away what was prefetched and resuming costs the better part of a
+second. Only where it lasts are all partitions paused. What settles without
 the device is not in hand, so a backlog of expired events passes at full speed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,12 +46,13 @@ class Pressure:
     def pace(self) -> Pace:
         return self._pace
 
-    @property
-    def limit(self) -> int:
-        """Records that may be taken in this tick."""
+    def limit(self, events: int, partitions: int) -> int:
+        """Records that may be taken in this tick, with so many events in hand of so many partitions."""
         match self._pace:
             case Pace.FULL:
-                return FULL_SPEED
+                # They may all be of one partition, so at the lower mark it is one's share.
+                room = self._settings.lower_mark_events - events
+                return max(min(FULL_SPEED, room), _share(self._settings, partitions))
             case Pace.SLOW:
                 return 1
             case Pace.PAUSED:
@@ -76,6 +83,34 @@ class Pressure:
         elif self._pace is Pace.SLOW and (engine_away or now - self._slow_since >= settings.pause_after_ms / 1000):
             self._pace = Pace.PAUSED
         return self._pace
+
+
+def _share(settings: AdmissionSettings, partitions: int) -> int:
+    """Of each partition, at the least. One that takes it twice over leaves room for the others below the upper mark."""
+    return max(1, settings.lower_mark_events // (2 * max(1, partitions)))
+
+
+class Shares:
+    """Of what may be in hand, each partition's equal part."""
+
+    def __init__(self, settings: AdmissionSettings) -> None:
+        self._settings = settings
+        self._full: frozenset[int] = frozenset()
+
+    def full(self, in_hand: Mapping[int, int]) -> frozenset[int]:
+        """The partitions of which no more is to be taken, where so many events of each are in hand.
+
+        Full with its share, while all together are at the lower mark; until half of either.
+        """
+        total, lower_mark = sum(in_hand.values()), self._settings.lower_mark_events
+        share = _share(self._settings, len(in_hand))
+        self._full = frozenset(
+            partition
+            for partition, events in in_hand.items()
+            if (events >= share and total >= lower_mark)
+            or (partition in self._full and events > share // 2 and total > lower_mark // 2)
+        )
+        return self._full
 
 
 _MAX_UNCOMMITTED = 50_000

@@ -1,12 +1,16 @@
 """What is too large, too much or too late has an outcome, on the real broker, and costs nobody else anything."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
+import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from stream_worker.admission.pressure import Shares
 from stream_worker.contracts.dead_letter import REASON, TRUNCATED
 from stream_worker.contracts.internal import STATE_PREFIX
 from stream_worker.conversation.state import load_state
@@ -16,7 +20,7 @@ from stream_worker.kafka.topics import LEAST_MAX_BYTES
 from stream_worker.outcome import DeadLetterReason
 from stream_worker.settings import Settings
 from tests.eventually import eventually
-from tests.kafka.cluster import QUICK, Cluster
+from tests.kafka.cluster import QUICK, Cluster, scripted
 from tests.kafka.conftest import SettingsFor
 from tests.kafka.processes import WorkerProcess
 from tests.kafka.topic_reader import TopicReader
@@ -111,3 +115,35 @@ def test_under_more_than_it_can_answer_memory_stays_and_answers_come_in_time(
         # A worker that kept what it settled would grow by some 60 MB each time.
         assert resident[-1] - resident[1] < 15, resident
     reader.close()
+
+
+def backlogs_are_read_side_by_side(settings: Settings) -> None:
+    """The client fetches one partition after the other, and much at once."""
+    partitions, each = range(settings.topics.partitions), 150
+    producer = _producer(settings)
+    for number in range(each):
+        for partition in partitions:
+            value = _event(f"c-{partition}-{number}", number, "hello")
+            producer.produce(settings.topics.events, value, f"c-{partition}-{number}", partition)
+        if number % 10 == 0:
+            # Written side by side, so that their ages do not tell them apart.
+            assert producer.flush(_CALL_S) == 0
+    assert producer.flush(_CALL_S) == 0
+    with Cluster(settings, scripted(seconds=lambda _: 0.002)) as cluster:
+        answers = cluster.start().journal.finished
+        cluster.run_until(lambda: len(answers) >= 2 * each, "a half was answered")
+        answered = Counter(metric["partition"] for metric in cluster.outputs.metrics)
+        assert min(answered[partition] for partition in partitions) >= each / 4, answered
+
+
+_LITTLE_IN_HAND = {"upper_mark_events": 32, "lower_mark_events": 16, "max_running_turns": 4}
+
+
+def test_a_backlog_in_one_partition_holds_up_no_other(settings_for: SettingsFor) -> None:
+    backlogs_are_read_side_by_side(settings_for(partitions=4, kafka=QUICK, admission=_LITTLE_IN_HAND))
+
+
+def test_without_shares_a_backlog_holds_up_the_others(settings_for: SettingsFor) -> None:
+    settings = settings_for(partitions=4, kafka=QUICK, admission=_LITTLE_IN_HAND)
+    with patch.object(Shares, "full", lambda *_: frozenset()), pytest.raises(AssertionError, match="Counter"):
+        backlogs_are_read_side_by_side(settings)

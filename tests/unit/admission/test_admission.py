@@ -1,11 +1,13 @@
 """Back-pressure, the breaker, the order of starts: decisions over values."""
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_worker.admission.breaker import Breaker
 from stream_worker.admission.expiry import has_expired
-from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure
+from stream_worker.admission.pressure import FULL_SPEED, Load, Pace, Pressure, Shares
 from stream_worker.admission.queue import ReadyQueue
 from stream_worker.settings.admission import AdmissionSettings
 from tests.unit.arrivals import message
@@ -29,7 +31,48 @@ def test_the_pace_is_full_below_the_lower_mark_and_never_above_the_upper(steps: 
             assert pace is Pace.SLOW
             slow_since = now
         assert (pace is Pace.PAUSED) <= (slow_since is not None and now - slow_since >= 1.0)
-        assert pressure.limit == {Pace.FULL: FULL_SPEED, Pace.SLOW: 1, Pace.PAUSED: 0}[pace]
+        full = max(5, 50 - events)
+        assert pressure.limit(events, 5) == {Pace.FULL: full, Pace.SLOW: 1, Pace.PAUSED: 0}[pace]
+
+
+def test_little_in_hand_is_topped_up_to_the_lower_mark_at_once() -> None:
+    settings = AdmissionSettings(upper_mark_events=20_000, lower_mark_events=10_000)
+    assert Pressure(settings).limit(0, 5) == FULL_SPEED
+    assert Pressure(_SETTINGS).limit(49, 100) == 1, "never nothing"
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=12), st.integers(0, 200), st.randoms())
+def test_whatever_the_client_hands_out_first_each_partition_has_its_share_in_hand(
+    backlogs: list[int], steps: int, draw: random.Random
+) -> None:
+    """A client that hands out one partition's records after the other's, of those that are not paused."""
+    pressure, shares = Pressure(_SETTINGS), Shares(_SETTINGS)
+    waiting, in_hand = dict(enumerate(backlogs)), dict.fromkeys(range(len(backlogs)), 0)
+    share = max(1, 25 // len(backlogs))
+    for step in range(len(backlogs) + 1 + steps):
+        full = shares.full(in_hand)
+        limit = pressure.limit(sum(in_hand.values()), len(in_hand))
+        for partition in waiting:
+            taken = 0 if partition in full else min(limit, waiting[partition])
+            waiting[partition] -= taken
+            in_hand[partition] += taken
+            limit -= taken
+        assert sum(in_hand.values()) <= 50 + (2 * share - 1) * len(backlogs)
+        if step == len(backlogs):
+            assert all(in_hand[each] >= min(share, backlogs[each]) for each in in_hand) or sum(in_hand.values()) < 50
+        if step > len(backlogs):
+            settled = draw.choice(list(in_hand))
+            in_hand[settled] -= min(in_hand[settled], draw.randint(0, 10))
+
+
+def test_a_full_partition_goes_on_at_half_its_share_or_when_little_is_in_hand() -> None:
+    shares = Shares(_SETTINGS)
+    assert shares.full({0: 40, 1: 9}) == frozenset(), "below the lower mark nobody is held up"
+    assert shares.full({0: 40, 1: 10}) == {0}
+    assert shares.full({0: 20, 1: 11}) == {0}, "no back and forth: a pause throws away what was fetched"
+    assert shares.full({0: 6, 1: 30}) == frozenset()
+    assert shares.full({0: 40, 1: 10}) == {0}
+    assert shares.full({0: 25, 1: 0}) == frozenset()
 
 
 def test_uncommitted_work_counts_as_in_hand() -> None:

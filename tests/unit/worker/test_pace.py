@@ -1,12 +1,15 @@
 """How much a worker takes: slowly means slowly, paused means nothing, also of what it was given meanwhile."""
 
+import itertools
+
 from stream_worker.admission.pressure import Pace
+from stream_worker.kafka.murmur2 import partition_of
 from tests.unit.worker.rig import Rig, settings
 
 
 def _busy(**admission: int) -> Rig:
     """A worker whose one turn never ends."""
-    limits = {"upper_mark_events": 10, "lower_mark_events": 5, "max_running_turns": 1, **admission}
+    limits = {"upper_mark_events": 10, "lower_mark_events": 9, "max_running_turns": 1, **admission}
     return Rig(settings(admission=limits), seconds=lambda _: 1000.0)
 
 
@@ -16,7 +19,8 @@ def test_taking_slowly_is_bounded_by_time() -> None:
     rig.run(1.0)
     for number in range(2_000):
         rig.send(f"c-{number}", message_id=f"m-{number}", text="x")
-    worker.tick()  # at full speed: whatever is there
+    for _ in range(2):
+        worker.tick()  # at full speed
     assert worker._pressure.pace is Pace.SLOW
     for number in range(2_000):
         rig.send(f"d-{number}", message_id=f"n-{number}", text="x")
@@ -27,16 +31,20 @@ def test_taking_slowly_is_bounded_by_time() -> None:
     assert 0 < worker._load().events - before <= ticks + 1
 
 
-def test_what_settles_without_a_turn_is_not_slowed_down() -> None:
-    rig = _busy(pause_after_ms=60_000, max_event_age_ms=1_000)
-    worker = rig.start().worker
+def _conversations(partitions: set[int], count: int) -> list[str]:
+    names = (f"c-{number}" for number in itertools.count())
+    return list(itertools.islice((name for name in names if partition_of(name.encode(), 4) in partitions), count))
+
+
+def test_what_settles_without_a_turn_passes_where_another_partition_has_its_share() -> None:
+    rig = _busy(max_event_age_ms=1_000)
+    rig.start()
     rig.run(1.0)
-    for number in range(20):
-        rig.send(f"c-{number}", message_id=f"m-{number}", text="x")
-    worker.tick()
-    assert worker._pressure.pace is Pace.SLOW
-    for number in range(1_000):
-        rig.send(f"d-{number}", message_id=f"n-{number}", text="x", expires_at=1)
+    for number, name in enumerate(_conversations({0}, 20)):
+        rig.send(name, message_id=f"m-{number}", text="x")
+    rig.run(0.1)
+    for number, name in enumerate(_conversations({1, 2, 3}, 1_000)):
+        rig.send(name, message_id=f"n-{number}", text="x", expires_at=1)
     rig.run(0.1)
     assert sum(found == ["expired"] for found in rig.outcomes.values()) == 1_000
 

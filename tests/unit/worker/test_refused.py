@@ -42,7 +42,7 @@ def test_a_refusal_is_seen_in_probe_metric_and_log_with_its_cure(code: Code) -> 
 def reads_nothing_of_a_refused_partition() -> None:
     """Also after back-pressure has paused all partitions and let them go on."""
     rig = Rig(
-        settings(admission={"upper_mark_events": 8, "lower_mark_events": 4, "pause_after_ms": 100}),
+        settings(admission={"upper_mark_events": 8, "lower_mark_events": 7, "pause_after_ms": 100}),
         seconds=lambda _: 0.2,
     )
     partition = rig.send("c-1", message_id="m-1", text="hello").partition
@@ -67,7 +67,7 @@ def test_nothing_of_a_refused_partition_is_read() -> None:
 
 
 def test_a_refused_partition_that_is_read_on_is_noticed() -> None:
-    with patch.object(Worker, "_halt_refused", lambda self: None), pytest.raises(AssertionError):
+    with patch.object(Worker, "_pause", lambda self, *, paused: None), pytest.raises(AssertionError):
         reads_nothing_of_a_refused_partition()
 
 
