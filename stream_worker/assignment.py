@@ -97,7 +97,7 @@ class Assignment:
         self.move_to(Phase.REFUSED)
         self._mailboxes.clear()
         self.waiting_events = self.held_bytes = 0
-        self.suspicion.suspect = None
+        self.suspicion.let_go()
 
     @property
     def is_serving(self) -> bool:

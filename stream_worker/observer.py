@@ -29,7 +29,8 @@ class Snapshot:
     changelog_lag: int
     """Offsets that restores have still to read."""
     state_bytes: int
-    paused: bool
+    paused: int
+    """Partitions of which nothing is read, because enough is in hand."""
     engine_away: bool
 
 

@@ -100,7 +100,7 @@ class Reporter:
         put(Metric.ASSIGNED_PARTITIONS, len(phases))
         put(Metric.RESTORING_PARTITIONS, restoring)
         put(Metric.REFUSED_PARTITIONS, refused)
-        put(Metric.PAUSED_PARTITIONS, len(phases) - restoring - refused if snapshot.paused else 0)
+        put(Metric.PAUSED_PARTITIONS, snapshot.paused)
         put(Metric.ENGINE_BREAKER_OPEN, snapshot.engine_away)
         put(Metric.MAILBOX_EVENTS, snapshot.waiting_events)
         put(Metric.UNCOMMITTED_SETTLEMENTS, snapshot.uncommitted)

@@ -26,7 +26,7 @@ class Stocktaking:
         self._standing: dict[int, tuple[int, float]] = {}
         """Where each partition's group offset stands, and since when (monotonic)."""
 
-    def snapshot(self, subscription: Subscription, *, paused: bool) -> Snapshot:
+    def snapshot(self, subscription: Subscription, *, paused: int) -> Snapshot:
         lags: dict[int, int] = {}
         ages: dict[int, float] = {}
         for partition, assignment in self._assignments.items():

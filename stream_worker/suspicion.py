@@ -4,11 +4,11 @@ A take that finds no `released` in the ledger counts as a crash, and it counts
 against the events of the turns that may have been running: the ledger names
 them beforehand, and no other turn begins. What merely waited cannot have ended
 a process. An event that was named at two crashes is a suspect. While one is in
-hand, one turn at a time runs in the process, suspects first, and the offset of
-a suspect is committed before it starts. One that is found there at a take ended
-a process that did nothing else: it becomes a dead letter, and the search is
-over. So one event costs three crashes at the most, and nobody else's reply.
-Owned by the worker thread.
+hand, no other turns run in the process, one at a time, and the offset of a
+suspect is committed before it starts. One that is found there at a take ended a
+process that did nothing else: it becomes a dead letter, and the search is over.
+So one event costs three crashes at the most, and nobody else's reply. Owned by
+the worker thread.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -168,6 +168,11 @@ class Suspicion:
         if self.suspect in offsets:
             self.suspect = None
 
+    def let_go(self) -> None:
+        """Nothing of the partition is in hand any more."""
+        self.suspect = None
+        self._in_hand.clear()
+
     def settled(self, offset: int) -> None:
         """What became of the event is committed, or its record is gone."""
         if self.condemned == offset:
@@ -204,7 +209,7 @@ class Caution:
 
     @property
     def suspected(self) -> frozenset[tuple[int, str]] | None:
-        """While the care is on: the conversations, by partition, whose turns come first, so that it ends soon."""
+        """While the care is on: the conversations, by partition, whose turns may run."""
         if not self.is_on:
             return None
         return frozenset(
@@ -233,7 +238,8 @@ class Caution:
             return False
         suspect = assignment.suspicion.first_suspect(offsets)
         if suspect is None:
-            return True
+            # It may stand before a suspect in its conversation. Others wait: one that kills would be laid to all.
+            return conversation in assignment.suspicion.conversations
         self._next = (assignment, conversation)
         assignment.suspicion.suspect = suspect
         return assignment.suspicion.names(suspect)

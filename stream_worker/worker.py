@@ -243,14 +243,14 @@ class Worker:
     def _throttle(self) -> None:
         now = self._clock.monotonic()
         pace = self._pressure.update(self._load(), now, engine_away=self._turns.engine_away)
-        self._pause(paused=pace is Pace.PAUSED)
+        paused = self._pause(everything=pace is Pace.PAUSED)
         if now >= self._snapshot_due:
             self._snapshot_due = now + _SNAPSHOT_EVERY_S
             self._forget_erased()
             self._say_unreadable()
             subscription = self._connection.clients.subscription
             self._connection.tend()
-            self._observer.snapshot(self._stocktaking.snapshot(subscription, paused=pace is Pace.PAUSED))
+            self._observer.snapshot(self._stocktaking.snapshot(subscription, paused=paused))
 
     def _forget_erased(self) -> None:
         moment = Moment.of(self._clock)
@@ -266,18 +266,19 @@ class Worker:
         ):
             self._observer.warned(sentence, partition)
 
-    def _pause(self, *, paused: bool) -> None:
-        """Nothing is read of partitions that have their share in hand, of none where all are `paused`, and of a refused
-        one never: whoever cures it starts a worker again."""
+    def _pause(self, *, everything: bool) -> int:
+        """Nothing is read of `everything`, or of partitions that have their share in hand, and of a refused one never:
+        whoever cures it starts a worker again. Returns how many are paused beside the refused ones."""
         serving = {partition: each.waiting_events for partition, each in self._assignments.items() if each.is_serving}
-        wanted = {partition for partition, each in self._assignments.items() if each.phase is Phase.REFUSED}
-        wanted |= serving.keys() if paused else self._shares.full(serving)
+        refused = {partition for partition, each in self._assignments.items() if each.phase is Phase.REFUSED}
+        wanted = refused | (serving.keys() if everything else self._shares.full(serving))
         subscription = self._connection.clients.subscription
         if fresh := wanted - self._paused:
             subscription.pause(sorted(fresh))
         if over := self._paused - wanted:
             subscription.resume(sorted(over))
         self._paused = wanted
+        return len(wanted - refused)
 
     def _in_hand(self) -> int:
         return sum(each.waiting_events for each in self._assignments.values())

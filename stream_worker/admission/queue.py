@@ -42,16 +42,16 @@ class ReadyQueue:
         heapq.heappush(self._by_tenant.setdefault(tenant, []), candidate)
 
     def pop(
-        self, running_of: Callable[[str], int], first: Collection[tuple[int, str]] | None = None
+        self, running_of: Callable[[str], int], only: Collection[tuple[int, str]] | None = None
     ) -> Candidate | None:
         """The oldest candidate of the tenant with the fewest running turns for its weight.
 
-        One of the conversations `first`, by partition and name, comes before all others, whosever it is.
+        With `only`, the oldest of these conversations, by partition and name, whosever it is.
         """
         if not self._by_tenant:
             return None
-        if first and (preferred := self._oldest_of(first)) is not None:
-            return preferred
+        if only is not None:
+            return self._oldest_of(only)
         tenant = min(self._by_tenant, key=lambda name: self._rank(name, running_of(name)))
         candidate = heapq.heappop(self._by_tenant[tenant])
         self._taken(candidate)

@@ -125,12 +125,12 @@ def _continued(record: LedgerRecord, facts: PartitionFacts, *, most_in_hand: int
         redriven_in=record.redriven_in,
     )
     survived = record.term == term_held
-    if record.suspect in record.open and not survived:
-        # Found: the search is over, and what else was in hand need not run alone.
-        return replace(start, condemned=record.suspect)
     # No worker had more in hand, and the topic had no more.
     unsettled = (*record.open, *range(record.next, min(record.next + most_in_hand, facts.end)))
     crashes = _counted(record, unsettled)
+    if record.suspect in record.open and not survived:
+        # Found: the others were there when it killed, and need not run alone. But one of them may have done so, too.
+        return replace(start, condemned=record.suspect, crashes=dict.fromkeys(crashes.keys() - {record.suspect}, 1))
     if not (record.released or survived):
         for offset in _running(record, unsettled):
             crashes[offset] = crashes.get(offset, 0) + 1

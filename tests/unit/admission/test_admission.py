@@ -133,7 +133,7 @@ _WANTED = st.frozensets(st.tuples(st.integers(0, 3), st.integers(0, 19).map("c-{
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.sampled_from("ab")), max_size=20), st.data())
-def test_wanted_conversations_come_first_and_nobody_twice(
+def test_wanted_conversations_come_alone_by_age_and_the_others_stay(
     queued: list[tuple[int, int, str]], data: st.DataObject
 ) -> None:
     queue, wanted = ReadyQueue(), data.draw(_WANTED)
@@ -142,7 +142,9 @@ def test_wanted_conversations_come_first_and_nobody_twice(
     found = []
     while (candidate := queue.pop(lambda _: 0, wanted)) is not None:
         found.append(candidate)
+    assert {(each.partition, each.conversation) for each in found} <= wanted
+    assert [each.timestamp_ms for each in found] == sorted(each.timestamp_ms for each in found)
+    while (candidate := queue.pop(lambda _: 0)) is not None:
+        assert (candidate.partition, candidate.conversation) not in wanted
+        found.append(candidate)
     assert sorted(each.conversation for each in found) == sorted(f"c-{number}" for number in range(len(queued)))
-    first = [each for each in found if (each.partition, each.conversation) in wanted]
-    assert found[: len(first)] == first
-    assert [each.timestamp_ms for each in first] == sorted(each.timestamp_ms for each in first)

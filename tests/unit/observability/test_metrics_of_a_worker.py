@@ -76,7 +76,7 @@ def _answered(conversations: int) -> Watched:
     watched.rig.run(0.5)
     for number in range(conversations):
         watched.rig.send(f"c-{number}", message_id=f"m-{number}", text=f"hello {number}", sender={"id": f"u-{number}"})
-    watched.rig.run(conversations / 1_000 + 1.0, step=0.05)
+    watched.rig.run(conversations / 500 + 1.0, step=0.05)
     assert len(watched.rig.replies) == conversations
     return watched
 
