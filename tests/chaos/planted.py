@@ -30,6 +30,7 @@ class Trial:
     only: Sequence[str]
     seed: int = 1
     minutes: float = 0.5
+    events: int = _EVENTS
 
 
 TRIALS = (
@@ -40,7 +41,15 @@ TRIALS = (
     Trial(Bug.LEDGER_IGNORED, "every event has one outcome", "settled twice", ["kill"]),
     # A static member is refused with it, so that no partition is ever taken.
     Trial(Bug.MEMBERSHIP_FROM_BEFORE_JOINING, "a frozen worker commits nothing", "did not come about", ["zombie"]),
-    Trial(Bug.RELEASED_BY_THE_LOOP, "what was given away is not committed", "settled twice", ["guest"], minutes=1.0),
+    Trial(
+        Bug.RELEASED_BY_THE_LOOP,
+        "what was given away is not committed",
+        "settled twice",
+        # So that many turns are in hand, and long, while others take their partitions.
+        ["guest", "engine_hangs"],
+        minutes=1.0,
+        events=3_000,
+    ),
     Trial(Bug.IDS_NOT_REMEMBERED, "no event is answered twice", "answered twice", ["kill", "guest"]),
     Trial(Bug.LAST_COMES_FIRST, "replies are in order", "out of order", ["engine_hangs"]),
     Trial(Bug.TERM_LOWERED, "a ledger never goes back", r"partition \d+: the term went back", ["kill"]),
@@ -74,7 +83,7 @@ def _found(trial: Trial) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     plan = Plan(
         seed=trial.seed,
-        events=_EVENTS,
+        events=trial.events,
         minutes=trial.minutes,
         chatlogs=Path("none"),
         folder=folder,
