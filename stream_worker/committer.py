@@ -128,7 +128,7 @@ class Committer:
             for partition, changed in selection.states().items()
         }
         balances: dict[int, Balance] = {}
-        foreseen = self._intake.foreseen()
+        foreseen = self._intake.foreseen(Moment.of(self._clock))
         ledgers: dict[int, int] = {}
         for assignment in touched:
             partition = assignment.partition

@@ -251,21 +251,28 @@ class Intake:
             return
         mailbox = assignment.mailbox(conversation)
         while (head := mailbox.head) is not None:
-            # A turn of which everything was taken back needs neither more messages nor room.
-            pending = head if isinstance(head, PendingTurn) and not head.is_withdrawn else None
-            if pending is not None and (held_ms := pending.held_ms(moment.wall_ms)):
+            if isinstance(head, StateEvent):
+                mailbox.next()
+                self._turns.note(assignment, head.arrival, moment)
+            elif self._is_over(assignment, head, moment):
+                # It needs neither more messages nor room.
+                mailbox.next()
+                self._turns.pass_over(assignment, head, moment)
+            elif held_ms := head.held_ms(moment.wall_ms):
                 due = moment.monotonic + held_ms / 1000
                 heapq.heappush(self._held, (due, assignment.partition, assignment.term, conversation))
                 return
-            if pending is not None and not self._may_start(assignment, pending, is_chosen=is_chosen):
-                return
-            mailbox.next()
-            if isinstance(head, StateEvent):
-                self._turns.note(assignment, head.arrival, moment)
-            else:
+            elif self._may_start(assignment, head, is_chosen=is_chosen):
+                mailbox.next()
                 is_chosen = False
                 self._turns.start(assignment, head, moment)
+            else:
+                return
         assignment.tidy(conversation)
+
+    def _is_over(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> bool:
+        foreseen = assignment.suspicion.foresees(pending.offsets)
+        return self._turns.is_over(pending, moment, foreseen=foreseen)
 
     def _may_start(self, assignment: Assignment, pending: PendingTurn, *, is_chosen: bool) -> bool:
         """Whether a turn starts now; otherwise its conversation waits in the ready queue."""
@@ -287,18 +294,23 @@ class Intake:
         )
         return False
 
-    def foreseen(self) -> dict[int, list[int]] | None:
+    def foreseen(self, moment: Moment) -> dict[int, list[int]] | None:
         """The events of the turns that begin next, by partition, as far as can be told; None where none waits for
         room."""
         if not self._ready:
             return None
-        pace = sum(each.suspicion.pace for each in self._assignments.values())
+        left = max(_FORESEEN, 2 * sum(each.suspicion.pace for each in self._assignments.values()))
         events: dict[int, list[int]] = {}
-        for candidate in self._ready.first(max(_FORESEEN, 2 * pace)):
+        tenants: set[str] = set()
+        for candidate in self._ready.by_age():
             assignment = self._assignments.get(candidate.partition)
             head = assignment.head(candidate.conversation) if assignment is not None else None
-            if isinstance(head, PendingTurn):
+            # Tenants take turns, so of each the first one is among them.
+            is_next = left > 0 or candidate.tenant not in tenants
+            if is_next and isinstance(head, PendingTurn) and not self._turns.is_over(head, moment, foreseen=False):
                 events.setdefault(candidate.partition, []).extend(head.offsets)
+                tenants.add(candidate.tenant)
+                left -= 1
         return events
 
     @property

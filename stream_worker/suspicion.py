@@ -114,6 +114,10 @@ class Suspicion:
         """The event is in hand, and its turn has not begun."""
         self._waiting[offset] = None
 
+    def foresees(self, offsets: Collection[int]) -> bool:
+        """Whether the ledger names these events."""
+        return self._written is not None and all(offset in self._written[0] for offset in offsets)
+
     def may_begin(self, offsets: Collection[int]) -> bool:
         """Whether a turn of these events may begin; otherwise the next transaction allows it.
 
@@ -122,7 +126,7 @@ class Suspicion:
         """
         if self.condemned is not None:
             return False
-        if self._written is None or not all(offset in self._written[0] for offset in offsets):
+        if not self.foresees(offsets):
             self._asked.update(offsets)
             return False
         self._begun.update(offsets)

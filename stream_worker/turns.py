@@ -205,6 +205,18 @@ class Turns:
             self._engine.submit(Forget(conversation=arrival.conversation))
         self._unanswered.note(assignment, arrival, moment)
 
+    def is_over(self, pending: PendingTurn, moment: Moment, *, foreseen: bool) -> bool:
+        """Whether all of it was taken back, or would be answered when nobody waits for it any more.
+
+        One that is not `foreseen` begins after the next commit.
+        """
+        return pending.is_withdrawn or self._unanswered.ends_too_late(pending, moment, 1 if foreseen else 2)
+
+    def pass_over(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
+        """Settles a turn that is over."""
+        self._unanswered.pass_over(assignment, pending, moment)
+        assignment.mailbox(pending.first.conversation).finish()
+
     def start(
         self,
         assignment: Assignment,

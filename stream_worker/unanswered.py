@@ -47,17 +47,20 @@ class Unanswered:
             remember=not isinstance(arrival.event, Signal),
         )
 
+    def pass_over(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> None:
+        """Settles what was taken back, or is too late."""
+        if pending.is_withdrawn:
+            self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment)
+        else:
+            self.expire(assignment, pending, moment)
+
     def bot_for(self, assignment: Assignment, pending: PendingTurn, moment: Moment) -> Bot | None:
         """The bot that is to answer; None where the turn was settled without a reply."""
         first = pending.first
-        if pending.is_withdrawn:
-            self._settler.unanswered(assignment, pending, Outcome.WITHDRAWN, moment)
+        if pending.is_withdrawn or self.ends_too_late(pending, moment):
+            self.pass_over(assignment, pending, moment)
             return None
         bot = self._bots.find(first.event.tenant, first.event.channel)
-        needed = self._turn_seconds.expected + self._commit_s
-        if ends_too_late(_asking(pending), moment.wall_ms, self._max_event_age_ms, needed):
-            self.expire(assignment, pending, moment)
-            return None
         if bot is None:
             message = "no bot is bound to the event's tenant and channel: add one to `bots` in the settings"
             self._settler.unanswerable(assignment, pending, DeadLetterReason.NO_BOT, message, moment)
@@ -71,6 +74,14 @@ class Unanswered:
             self._settler.unanswerable(assignment, pending, DeadLetterReason.UNKNOWN_TRIGGER, message, moment)
             return None
         return bot
+
+    def ends_too_late(self, pending: PendingTurn, moment: Moment, commits: int = 1) -> bool:
+        """Whether a turn that began now would hardly end while somebody waits for its answer.
+
+        `commits`: that of its reply, and one more where it cannot begin before another.
+        """
+        needed = self._turn_seconds.expected + commits * self._commit_s
+        return ends_too_late(_asking(pending), moment.wall_ms, self._max_event_age_ms, needed)
 
     def took(self, seconds: float) -> None:
         """A turn took so long, from its start to its reply."""

@@ -2,7 +2,7 @@
 
 The client hands out one partition's records after the other's, as they were
 fetched: with a backlog in each, all that is in hand would be of one of them, and
-the others would wait for its end. So at the lower mark a partition that has
+the others would wait for its end. So from half the lower mark on one that has
 its share in hand is paused, alone.
 
 Short back-pressure of the whole is taking slowly, one record a tick, because a
@@ -50,9 +50,9 @@ class Pressure:
         """Records that may be taken in this tick, with so many events in hand of so many partitions."""
         match self._pace:
             case Pace.FULL:
-                # They may all be of one partition, so at the lower mark it is one's share.
-                room = self._settings.lower_mark_events - events
-                return max(min(FULL_SPEED, room), _share(self._settings, partitions))
+                # They may all be of one partition, so it is a part of one's share where that counts.
+                room = self._settings.lower_mark_events // 2 - events
+                return max(min(FULL_SPEED, room), _share(self._settings, partitions) // 4, 1)
             case Pace.SLOW:
                 return 1
             case Pace.PAUSED:
@@ -86,8 +86,8 @@ class Pressure:
 
 
 def _share(settings: AdmissionSettings, partitions: int) -> int:
-    """Of each partition, at the least. One that takes it twice over leaves room for the others below the upper mark."""
-    return max(1, settings.lower_mark_events // (2 * max(1, partitions)))
+    """Three quarters of the upper mark: the rest is for what a tick brings too much."""
+    return max(1, settings.upper_mark_events * 3 // (4 * max(1, partitions)))
 
 
 class Shares:
@@ -100,15 +100,15 @@ class Shares:
     def full(self, in_hand: Mapping[int, int]) -> frozenset[int]:
         """The partitions of which no more is to be taken, where so many events of each are in hand.
 
-        Full with its share, while all together are at the lower mark; until half of either.
+        Full with its share, while all together are at half of the lower mark; until half of either.
         """
-        total, lower_mark = sum(in_hand.values()), self._settings.lower_mark_events
+        total, enough = sum(in_hand.values()), max(1, self._settings.lower_mark_events // 2)
         share = _share(self._settings, len(in_hand))
         self._full = frozenset(
             partition
             for partition, events in in_hand.items()
-            if (events >= share and total >= lower_mark)
-            or (partition in self._full and events > share // 2 and total > lower_mark // 2)
+            if (events >= share and total >= enough)
+            or (partition in self._full and events > share // 2 and total > enough // 2)
         )
         return self._full
 

@@ -57,11 +57,9 @@ class ReadyQueue:
         self._taken(candidate)
         return candidate
 
-    def first(self, most: int) -> list[Candidate]:
-        """Those that are likely to be taken next: the oldest, and the oldest of each tenant."""
-        waiting = chain(*self._by_tenant.values())
-        oldest = heapq.nsmallest(most, waiting, key=lambda each: (each.timestamp_ms, each.number))
-        return [*oldest, *(candidates[0] for candidates in self._by_tenant.values() if candidates[0] not in oldest)]
+    def by_age(self) -> list[Candidate]:
+        """All of them, oldest first."""
+        return sorted(chain(*self._by_tenant.values()), key=lambda each: (each.timestamp_ms, each.number))
 
     def _oldest_of(self, conversations: Collection[tuple[int, str]]) -> Candidate | None:
         waiting = chain(*self._by_tenant.values())

@@ -40,7 +40,7 @@ class AdmissionSettings(Section):
     """Above this many events in hand the worker takes slowly, and pauses where that lasts."""
 
     lower_mark_events: int = Field(default=1_000, ge=1, le=1_000_000)
-    """Up to this many events in hand the worker takes at full speed; then none of partitions that have their share."""
+    """At this many events in hand it takes at full speed again; from half of it on, of each partition its share."""
 
     upper_mark_bytes: int = Field(default=256 * 1024 * 1024, ge=1 << 20)
     """Above this many bytes of events in hand the worker takes slowly, too."""

@@ -191,7 +191,9 @@ def _again(span: SlotSpan, context: Context) -> str | None:
             assert span.value.startswith("P")
             return None
         case "number" | "money" | "phone" | "email" | "url":
-            english = context_of(WEDNESDAY, "en", region=context.region)
+            # Where "," divides and "." groups, 1.001 would be read as 1001.
+            region = context.region if span.name == "phone" else "US"
+            english = context_of(WEDNESDAY, "en", region=region)
             spans = recognise((Entity(span.name, EntityKind(span.name)),), span.value, english)
             return spans[0].value if len(spans) == 1 else None
     return None

@@ -48,7 +48,7 @@ def test_whatever_an_event_comes_to_its_partition_alone_is_refused(way: str) -> 
 
 
 def test_what_a_refused_partition_had_in_hand_does_not_slow_the_others() -> None:
-    marks = {"upper_mark_events": 8, "lower_mark_events": 7, "pause_after_ms": 100, "max_running_turns": 2}
+    marks = {"upper_mark_events": 40, "lower_mark_events": 20, "pause_after_ms": 100, "max_running_turns": 2}
     rig = Rig(settings(admission=marks), seconds=lambda _: 0.5)
     for number in range(1, 7):
         rig.send(_of_partition(0, number), message_id=f"m-{number}", text="hello")
