@@ -200,7 +200,9 @@ class KafkaSubscription:
             raise ours
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise ClientsBroken(
-                Code.OFFSET_BELOW_START, f"the next record to read is no longer in the topic: {error.str()}"
+                Code.OFFSET_BELOW_START,
+                f"the next record to read is no longer in the topic, or the client lost its place in a damaged batch: "
+                f"{error.str()}",
             )
 
     def _places(self, partitions: Sequence[int]) -> list[TopicPartition]:

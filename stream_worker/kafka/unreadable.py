@@ -1,7 +1,8 @@
 """Batches that the client cannot read: damaged where a broker keeps them, or on their way here.
 
 The client skips nothing: it fetches the batch again and again, so nothing is lost, and its partition stands still until
-another replica leads. The only sign of it is an error in the place of records.
+another replica leads. The only sign of it is an error in the place of records. Where other batches lie behind it in the
+same answer, librdkafka (2.16) loses its place instead, and asks for an offset that no topic has: that ends the clients.
 """
 
 import time
