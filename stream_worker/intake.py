@@ -70,7 +70,6 @@ class Intake:
     def admit(self, assignment: Assignment, record: Record, moment: Moment) -> None:
         """A record that was read. What the ledger has settled is passed over."""
         for offset in assignment.ledger.vanished_before(record.offset):
-            assignment.suspicion.clear([offset])
             assignment.suspicion.settled(offset)
             self._observer.warned(f"the open record at {offset} is gone from the topic", assignment.partition)
         if assignment.ledger.see(record.offset) not in (Sight.NEW, Sight.RESTORED):

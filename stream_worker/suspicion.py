@@ -4,11 +4,11 @@ A take that finds no `released` in the ledger counts as a crash, and it counts
 against the events of the turns that may have been running: the ledger names
 them beforehand, and no other turn begins. What merely waited cannot have ended
 a process. An event that was named at two crashes is a suspect. While one is in
-hand, no other turns run in the process, one at a time, and the offset of a
-suspect is committed before it starts. One that is found there at a take ended a
-process that did nothing else: it becomes a dead letter, and the search is over.
-So one event costs three crashes at the most, and nobody else's reply. Owned by
-the worker thread.
+hand, only suspects run in the process, and what stands before them in their
+conversations, one turn at a time; the offset of a suspect is committed before
+it starts. One that is found there at a take ended a process that did nothing
+else: it becomes a dead letter, and the search is over. So one event costs three
+crashes at the most, and nobody else's reply. Owned by the worker thread.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -179,6 +179,7 @@ class Suspicion:
 
     def settled(self, offset: int) -> None:
         """What became of the event is committed, or its record is gone."""
+        self.clear([offset])
         if self.condemned == offset:
             self.condemned = None
         self._in_hand.pop(offset, None)
