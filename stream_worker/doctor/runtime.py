@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stream_worker.doctor.finding import Finding, Group, Says
-from stream_worker.inference.memory import usable_bytes
+from stream_worker.inference.memory import kernel_says, usable_bytes
 from stream_worker.settings import Settings
 
 _SAYS = Says(Group.RUNTIME)
@@ -129,17 +129,10 @@ def _state(facts: RuntimeFacts, settings: Settings) -> Iterator[Finding]:
 def processors() -> float:
     """What this process may use: its affinity, and its control group's quota."""
     own = float(len(os.sched_getaffinity(0)))
-    quota = _read("/sys/fs/cgroup/cpu.max").split()
+    quota = kernel_says("/sys/fs/cgroup/cpu.max").split()
     if len(quota) == 2 and quota[0] != "max":
         return min(own, int(quota[0]) / int(quota[1]))
     return own
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="ascii")
-    except OSError:
-        return ""
 
 
 def _existing(folder: Path) -> Path:

@@ -35,18 +35,19 @@ class MemoryGauge:
 
 def process_memory() -> DeviceMemory:
     """What this process has in memory, of what it may have. Where there is no Linux nobody says the former: 0."""
-    _, resident_pages, *_ = (*_read("/proc/self/statm").split(), "0", "0")
+    _, resident_pages, *_ = (*kernel_says("/proc/self/statm").split(), "0", "0")
     return DeviceMemory(int(resident_pages) * os.sysconf("SC_PAGE_SIZE"), usable_bytes())
 
 
 def usable_bytes() -> int:
     """What this process may use: the machine's memory, and its control group's limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("/sys/fs/cgroup/memory.max").strip()
+    limit = kernel_says("/sys/fs/cgroup/memory.max").strip()
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
-def _read(file: str) -> str:
+def kernel_says(file: str) -> str:
+    """What stands in a file of the kernel; empty where there is none."""
     try:
         return Path(file).read_text(encoding="ascii")
     except OSError:
